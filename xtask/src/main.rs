@@ -1,1 +1,33 @@
-fn main() {}
+//! `cargo xtask …`: the development tasks. Each lives in its own module; this file only names them.
+
+mod tools;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Development tasks of Towline")]
+struct Args {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Find or build the real parts that tests and the demo run on: all, or the named ones
+    Tools { names: Vec<String> },
+}
+
+fn main() -> ExitCode {
+    let result: Result<(), Box<dyn std::error::Error>> = match Args::parse().task {
+        Task::Tools { names } => tools::run(&names).map_err(Into::into),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
