@@ -1,1 +1,2 @@
-//! placeholder
+//! The pure core: what to do, decided from values.
+pub mod tree;
