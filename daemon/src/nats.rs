@@ -1,0 +1,221 @@
+//! One way to connect to NATS: with whatever proves who we are, patient when the server is away, and never in step with
+//! a thousand others when it returns. The only file here that imports the client. Knows no subject and no stream.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use async_nats::{ConnectOptions, ServerAddr};
+use serde::Deserialize;
+
+/// A dead peer is noticed after two of these: soon enough for people to wait for it, at a cost of a few bytes.
+const PING_INTERVAL: Duration = Duration::from_secs(10);
+
+/// DNS, TCP and TLS across the world with one lost packet each.
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The first delay of a reconnect is drawn from zero to this, later ones from zero to twice the one before.
+const RECONNECT_DELAY_FIRST: Duration = Duration::from_millis(500);
+
+/// 5,000 clients spread over this are 1,000 handshakes a second: what one server with TLS on two cores can do.
+const RECONNECT_DELAY_MAX: Duration = Duration::from_secs(5);
+
+/// The `[nats]` section of a daemon's configuration.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+pub struct Settings {
+    /// `nats://`, `tls://`, `ws://` or `wss://`; several servers of one cluster are separated by commas.
+    pub url: String,
+    /// A `.creds` file: user JWT and NKey seed.
+    pub credentials: Option<PathBuf>,
+    /// A file with an NKey seed.
+    pub nkey: Option<PathBuf>,
+    pub user: Option<String>,
+    /// A file with the user's password.
+    pub password: Option<PathBuf>,
+    /// PEM certificates of the authorities to trust instead of the system's.
+    pub ca: Option<PathBuf>,
+}
+
+/// Why a client could not be made. A server that cannot be reached is no such reason: it is tried for ever.
+#[derive(Debug, thiserror::Error)]
+pub enum NatsError {
+    #[error("failed to parse NATS server address {url:?}")]
+    Address { url: String, source: std::io::Error },
+    #[error("failed to read NATS {what} file {}", .path.display())]
+    Read { what: &'static str, path: PathBuf, source: std::io::Error },
+    #[error("failed to use NATS credentials file {}", .path.display())]
+    Credentials { path: PathBuf, source: std::io::Error },
+    #[error("failed to choose NATS credentials: set one of credentials, nkey, or user and password")]
+    Ambiguous,
+    #[error("failed to start the NATS client")]
+    Start(#[source] async_nats::ConnectError),
+}
+
+/// What happened on a connection, for conditions and readiness.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    Connected,
+    Disconnected,
+    /// The server refused something; a permission that is missing shows only here.
+    ServerError(String),
+    /// A connection attempt failed, or the client gave up on something.
+    ClientError(String),
+    /// A subscription did not keep up and lost messages.
+    SlowConsumer,
+}
+
+impl Settings {
+    /// Whether the settings can be used, without connecting: for validation of a configuration.
+    pub fn check(&self) -> Result<(), NatsError> {
+        addresses(&self.url)?;
+        let ways = [self.credentials.is_some(), self.nkey.is_some(), self.user.is_some()];
+        let password_alone = self.password.is_some() != self.user.is_some();
+        if ways.iter().filter(|way| **way).count() > 1 || password_alone {
+            return Err(NatsError::Ambiguous);
+        }
+        Ok(())
+    }
+}
+
+/// Starts a client and returns at once; it connects, and reconnects, by itself until it is dropped.
+///
+/// The events come one at a time, in order, on the client's own task: `on_event` must not block.
+pub async fn connect(
+    settings: &Settings,
+    client_name: &str,
+    inbox_prefix: Option<String>,
+    on_event: impl Fn(Event) + Send + Sync + 'static,
+) -> Result<async_nats::Client, NatsError> {
+    settings.check()?;
+    let was_connected = Arc::new(AtomicBool::new(false));
+    let (on_event, connected) = (Arc::new(on_event), Arc::clone(&was_connected));
+    let mut options = authenticated(settings)?
+        .name(client_name)
+        .retry_on_initial_connect()
+        .ping_interval(PING_INTERVAL)
+        .connection_timeout(CONNECTION_TIMEOUT)
+        .reconnect_delay_callback(move |attempt| reconnect_delay(attempt, was_connected.load(Ordering::Relaxed)))
+        .event_callback(move |event| {
+            let (on_event, connected) = (Arc::clone(&on_event), Arc::clone(&connected));
+            async move {
+                let Some(event) = Event::from_client(event) else { return };
+                if event == Event::Connected {
+                    connected.store(true, Ordering::Relaxed);
+                }
+                on_event(event);
+            }
+        });
+    if let Some(ca) = &settings.ca {
+        // Read here too, because the client would retry for ever on a file that is not there.
+        std::fs::metadata(ca).map_err(|source| NatsError::Read { what: "ca", path: ca.clone(), source })?;
+        options = options.add_root_certificates(ca.clone());
+    }
+    if let Some(prefix) = inbox_prefix {
+        options = options.custom_inbox_prefix(prefix);
+    }
+    async_nats::connect_with_options(addresses(&settings.url)?, options).await.map_err(NatsError::Start)
+}
+
+fn addresses(url: &str) -> Result<Vec<ServerAddr>, NatsError> {
+    let parse =
+        |part: &str| part.trim().parse().map_err(|source| NatsError::Address { url: without_password(part), source });
+    url.split(',').map(parse).collect()
+}
+
+/// A URL may carry a password, and this one goes into an error message.
+fn without_password(url: &str) -> String {
+    match (url.find("://"), url.rfind('@')) {
+        (Some(scheme), Some(at)) if at > scheme => format!("{}{}", &url[..scheme + 3], &url[at + 1..]),
+        _ => url.to_owned(),
+    }
+}
+
+fn authenticated(settings: &Settings) -> Result<ConnectOptions, NatsError> {
+    let read = |what, path: &PathBuf| {
+        std::fs::read_to_string(path).map_err(|source| NatsError::Read { what, path: path.clone(), source })
+    };
+    if let Some(path) = &settings.credentials {
+        let text = read("credentials", path)?;
+        return ConnectOptions::with_credentials(&text)
+            .map_err(|source| NatsError::Credentials { path: path.clone(), source });
+    }
+    if let Some(path) = &settings.nkey {
+        return Ok(ConnectOptions::with_nkey(read("nkey", path)?.trim().to_owned()));
+    }
+    if let (Some(user), Some(path)) = (&settings.user, &settings.password) {
+        let password = read("password", path)?.trim_end_matches(['\r', '\n']).to_owned();
+        return Ok(ConnectOptions::with_user_and_password(user.clone(), password));
+    }
+    Ok(ConnectOptions::new())
+}
+
+/// Full jitter, because all clients of a server lose it in the same moment. Only a first connection starts at once.
+fn reconnect_delay(attempt: usize, was_connected: bool) -> Duration {
+    if attempt <= 1 && !was_connected {
+        return Duration::ZERO;
+    }
+    let doublings = u32::try_from(attempt.saturating_sub(1)).unwrap_or(u32::MAX).min(16);
+    let ceiling = RECONNECT_DELAY_FIRST.saturating_mul(1 << doublings).min(RECONNECT_DELAY_MAX);
+    ceiling.mul_f64(fastrand::f64())
+}
+
+impl Event {
+    fn from_client(event: async_nats::Event) -> Option<Self> {
+        Some(match event {
+            async_nats::Event::Connected => Self::Connected,
+            async_nats::Event::Disconnected | async_nats::Event::Closed => Self::Disconnected,
+            async_nats::Event::ServerError(error) => Self::ServerError(error.to_string()),
+            async_nats::Event::ClientError(error) => Self::ClientError(error.to_string()),
+            async_nats::Event::SlowConsumer(_) => Self::SlowConsumer,
+            async_nats::Event::LameDuckMode | async_nats::Event::Draining => return None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(url: &str) -> Settings {
+        Settings { url: url.to_owned(), credentials: None, nkey: None, user: None, password: None, ca: None }
+    }
+
+    #[test]
+    fn only_nats_and_websocket_addresses() {
+        for url in ["nats://a:4222", "tls://a", "ws://a/x", "wss://a", "a:4222", "nats://a, nats://b"] {
+            assert!(settings(url).check().is_ok(), "{url}");
+        }
+        let error = settings("https://user:secret@a").check().unwrap_err();
+        assert!(!error.to_string().contains("secret"), "{error}");
+    }
+
+    #[test]
+    fn one_way_to_prove_who_we_are() {
+        let two = Settings { credentials: Some("/a".into()), nkey: Some("/b".into()), ..settings("nats://a") };
+        assert!(matches!(two.check(), Err(NatsError::Ambiguous)));
+        let half = Settings { user: Some("me".into()), ..settings("nats://a") };
+        assert!(matches!(half.check(), Err(NatsError::Ambiguous)));
+    }
+
+    #[test]
+    fn delays_are_bounded_and_the_first_connection_is_at_once() {
+        assert_eq!(reconnect_delay(1, false), Duration::ZERO);
+        for attempt in [1, 2, 5, 20, usize::MAX] {
+            assert!(reconnect_delay(attempt, true) <= RECONNECT_DELAY_MAX);
+        }
+        assert!(reconnect_delay(1, true) <= RECONNECT_DELAY_FIRST);
+        let draws: std::collections::BTreeSet<_> = (0..20).map(|_| reconnect_delay(9, true)).collect();
+        assert!(draws.len() > 10, "no jitter: {draws:?}");
+    }
+
+    #[tokio::test]
+    async fn a_server_that_is_away_is_no_error() {
+        crate::tls::install_crypto_provider();
+        let (sender, mut events) = tokio::sync::mpsc::unbounded_channel();
+        let client =
+            connect(&settings("nats://127.0.0.1:1"), "test", None, move |event| drop(sender.send(event))).await;
+        assert!(client.is_ok());
+        assert!(matches!(events.recv().await, Some(Event::ClientError(_))));
+    }
+}
