@@ -1,1 +1,3 @@
-//! placeholder
+//! One cluster's agent.
+pub mod api;
+pub mod mirror;

@@ -1,2 +1,12 @@
 //! The pure core: what to do, decided from values.
+//!
+//! ```text
+//! Tree ─manifest─▶ Manifests ─desired─▶ Desired ┐
+//!                                    Inventory ├─decide─▶ Plan ─check─▶ CheckedPlan ─(the agent applies)─▶ Outcomes ─report─▶ Report
+//!                             Observed (reads) ┘
+//! ```
+pub mod desired;
+pub mod manifest;
+pub mod object;
+pub mod order;
 pub mod tree;

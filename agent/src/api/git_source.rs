@@ -1,0 +1,131 @@
+//! `GitSource`: a repository and the ref to follow.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::CustomResource;
+use kube::core::Duration;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A Git repository to follow. The agent fetches it over an outbound connection; commit events only make it look sooner.
+#[derive(CustomResource, Deserialize, Serialize, Clone, Debug, JsonSchema, PartialEq)]
+#[kube(
+    group = "towline.dev",
+    version = "v1alpha1",
+    kind = "GitSource",
+    namespaced,
+    status = "GitSourceStatus",
+    shortname = "gsrc",
+    category = "towline",
+    printcolumn = r#"{"name":"URL","type":"string","jsonPath":".spec.url"}"#,
+    printcolumn = r#"{"name":"Ready","type":"string","jsonPath":".status.conditions[?(@.type==\"Ready\")].status"}"#,
+    printcolumn = r#"{"name":"Revision","type":"string","jsonPath":".status.revision"}"#,
+    printcolumn = r#"{"name":"Status","type":"string","jsonPath":".status.conditions[?(@.type==\"Ready\")].message","priority":1}"#,
+    printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
+)]
+#[serde(rename_all = "camelCase")]
+pub struct GitSourceSpec {
+    /// Where the repository is: an http:// or https:// URL.
+    #[schemars(length(min = 1, max = 2048), regex(pattern = r"^https?://.+$"))]
+    pub url: String,
+    /// The ref to follow; exactly one of its fields. Default: branch main.
+    #[serde(default, rename = "ref")]
+    pub reference: GitRef,
+    /// How often the ref is looked at when no event asks for it sooner. Default 5m, at least 1s.
+    #[serde(default = "default_interval")]
+    pub interval: Duration,
+    /// How long one fetch may take. Default 60s.
+    #[serde(default = "default_timeout")]
+    pub timeout: Duration,
+    /// What commit events call this repository, as host/path, where the URL is a mirror or an odd form.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 3, max = 1024))]
+    pub event_repository: Option<String>,
+    /// Stops fetching; what was fetched stays in use.
+    #[serde(default)]
+    pub suspend: bool,
+}
+
+/// The ref to follow. Exactly one field is set.
+#[derive(Deserialize, Serialize, Clone, Debug, JsonSchema, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("maxProperties" = 1))]
+pub struct GitRef {
+    /// A branch, as in `main`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 255))]
+    pub branch: Option<String>,
+    /// A tag, as in `v1.2.3`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 255))]
+    pub tag: Option<String>,
+    /// Any ref by its full name, as in `refs/pull/1/head`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 6, max = 1024))]
+    pub name: Option<String>,
+}
+
+impl Default for GitRef {
+    fn default() -> Self {
+        Self { branch: Some("main".to_owned()), tag: None, name: None }
+    }
+}
+
+impl GitRef {
+    /// The full name of the ref, as in `refs/heads/main`; `None` unless exactly one field is set.
+    #[must_use]
+    pub fn full_name(&self) -> Option<String> {
+        match (&self.branch, &self.tag, &self.name) {
+            (Some(branch), None, None) => Some(format!("refs/heads/{branch}")),
+            (None, Some(tag), None) => Some(format!("refs/tags/{tag}")),
+            (None, None, Some(name)) => Some(name.clone()),
+            _ => None,
+        }
+    }
+
+    /// How revisions name it: `main@sha1:…`.
+    #[must_use]
+    pub fn short_name(&self) -> &str {
+        [&self.branch, &self.tag, &self.name].into_iter().flatten().next().map_or("", String::as_str)
+    }
+}
+
+fn default_interval() -> Duration {
+    std::time::Duration::from_secs(300).into()
+}
+
+fn default_timeout() -> Duration {
+    std::time::Duration::from_secs(60).into()
+}
+
+#[derive(Deserialize, Serialize, Clone, Debug, Default, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GitSourceStatus {
+    #[serde(default)]
+    pub conditions: Vec<Condition>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// The newest verified revision, as in `main@sha1:<40 hex digits>`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
+    /// Counts the revisions in the order in which the ref was seen: the order of revisions, also after a force-push.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sequence: Option<u64>,
+    /// When the repository was last asked, whatever the answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_attempt: Option<Timestamp>,
+    /// The last commit event that arrived.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_event: Option<LastEvent>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_handled_reconcile_at: Option<String>,
+}
+
+/// What a commit event said. A hint only: the ref is always asked itself.
+#[derive(Deserialize, Serialize, Clone, Debug, JsonSchema, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct LastEvent {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
+    pub at: Timestamp,
+}

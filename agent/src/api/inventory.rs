@@ -1,0 +1,47 @@
+//! `Inventory`: what a Sync owns, written before it is created.
+
+use std::collections::BTreeMap;
+
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What a Sync owns; one per Sync, with its name. Written by the agent only.
+#[derive(CustomResource, Deserialize, Serialize, Clone, Debug, JsonSchema, PartialEq, Eq)]
+#[kube(
+    group = "towline.dev",
+    version = "v1alpha1",
+    kind = "Inventory",
+    plural = "inventories",
+    namespaced,
+    category = "towline",
+    printcolumn = r#"{"name":"Revision","type":"string","jsonPath":".spec.read.revision"}"#,
+    printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
+)]
+#[serde(rename_all = "camelCase")]
+pub struct InventorySpec {
+    /// The Sync this belongs to; another one's inventory is foreign and never believed.
+    pub sync_uid: String,
+    /// One line per object: `<namespace>_<name>_<group>_<Kind> <version> <uid|-> <desired hash|-> <claimed at, Unix seconds> <state>`.
+    pub entries: Vec<String>,
+    /// Over the entries: tells a truncated or edited inventory from a whole one.
+    pub digest: String,
+    /// Set while the inventory was rebuilt and nobody has accepted it: nothing is pruned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rebuilt: Option<String>,
+    /// What was read at the last pass that succeeded; absent until one has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read: Option<InventoryRead>,
+}
+
+/// What a pass read, by Git's object ids: the same ids and settings need no new pass.
+#[derive(Deserialize, Serialize, Clone, Debug, JsonSchema, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct InventoryRead {
+    pub revision: String,
+    pub sequence: u64,
+    /// Path to object id; null where the path did not exist.
+    pub paths: BTreeMap<String, Option<String>>,
+    /// Over the Sync's settings that change what is rendered.
+    pub settings: String,
+}

@@ -1,0 +1,34 @@
+//! The cluster API: group `towline.dev`, version `v1alpha1`.
+//!
+//! Knows the shape of what users write and read. Must not know what is done with it. Field names, condition types and
+//! reasons follow Flux's where the meaning is the same.
+
+mod condition;
+mod git_source;
+mod inventory;
+mod sync;
+
+pub use condition::{Conditions, EVENTS_READY, READY, RECONCILING, STALLED, Verdict};
+pub use git_source::{GitRef, GitSource, GitSourceSpec, GitSourceStatus, LastEvent};
+pub use inventory::{Inventory, InventoryRead, InventorySpec};
+pub use sync::{
+    HistoryEntry, InventoryReference, PrunePolicy, SourceKind, SourceReference, Sync, SyncSpec, SyncStatus,
+};
+
+/// The API group of all of Towline's kinds.
+pub const GROUP: &str = "towline.dev";
+
+/// Asks for a pass now, on a Sync or a GitSource; the value is free, usually a time (as Flux's `requestedAt`).
+pub const REQUESTED_AT: &str = "towline.dev/requested-at";
+/// Lifts the deletion ceiling of a Sync once; the value is the revision it is lifted for.
+pub const ALLOW_DELETIONS: &str = "towline.dev/allow-deletions";
+/// Accepts a rebuilt inventory, so that pruning goes on; the value is the digest the condition names.
+pub const ACCEPT_INVENTORY: &str = "towline.dev/accept-inventory";
+
+/// The custom resource definitions, in the order they are documented.
+#[must_use]
+pub fn definitions()
+-> Vec<k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition> {
+    use kube::CustomResourceExt as _;
+    vec![GitSource::crd(), Sync::crd(), Inventory::crd()]
+}

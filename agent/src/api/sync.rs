@@ -1,0 +1,141 @@
+//! `Sync`: which path of a source is to be what the cluster runs.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use kube::CustomResource;
+use kube::core::Duration;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Keeps the cluster equal to a path of a GitSource.
+#[derive(CustomResource, Deserialize, Serialize, Clone, Debug, JsonSchema, PartialEq)]
+#[kube(
+    group = "towline.dev",
+    version = "v1alpha1",
+    kind = "Sync",
+    namespaced,
+    status = "SyncStatus",
+    category = "towline",
+    validation = Rule::new("size(self.metadata.name) <= 63").message("a Sync's name is at most 63 bytes: it is also the value of a label"),
+    printcolumn = r#"{"name":"Ready","type":"string","jsonPath":".status.conditions[?(@.type==\"Ready\")].status"}"#,
+    printcolumn = r#"{"name":"Revision","type":"string","jsonPath":".status.lastAppliedRevision"}"#,
+    printcolumn = r#"{"name":"Objects","type":"integer","jsonPath":".status.inventory.entries"}"#,
+    printcolumn = r#"{"name":"Status","type":"string","jsonPath":".status.conditions[?(@.type==\"Ready\")].message","priority":1}"#,
+    printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
+)]
+#[serde(rename_all = "camelCase")]
+pub struct SyncSpec {
+    pub source_ref: SourceReference,
+    /// A folder or file of the repository. Default: all of it.
+    #[serde(default)]
+    #[schemars(length(max = 1024))]
+    pub path: String,
+    /// How often the cluster is verified in full, whether or not anything seems to have changed. Default 10m.
+    #[serde(default = "default_interval")]
+    pub interval: Duration,
+    /// How soon a failed pass is tried again; doubles with every further failure up to `interval`. Default 1m.
+    #[serde(default = "default_retry_interval")]
+    pub retry_interval: Duration,
+    /// How long one pass may take. Default 5m.
+    #[serde(default = "default_timeout")]
+    pub timeout: Duration,
+    /// Deletes from the cluster what is no longer in Git.
+    pub prune: bool,
+    #[serde(default)]
+    pub prune_policy: PrunePolicy,
+    /// Neither applies, nor reverts, nor prunes.
+    #[serde(default)]
+    pub suspend: bool,
+}
+
+#[derive(Deserialize, Serialize, Clone, Debug, JsonSchema, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct SourceReference {
+    pub kind: SourceKind,
+    /// A source in the Sync's own namespace.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+}
+
+#[derive(Deserialize, Serialize, Clone, Copy, Debug, JsonSchema, PartialEq, Eq)]
+pub enum SourceKind {
+    GitSource,
+}
+
+/// What may be deleted because it left Git.
+#[derive(Deserialize, Serialize, Clone, Debug, Default, JsonSchema, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct PrunePolicy {
+    /// Deletions one pass may make: a number, or a percentage of the inventory rounded up. Above it none is made and the
+    /// condition says which were meant. Without it: 50%, and never all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_deletions: Option<IntOrString>,
+    /// Kinds whose loss is loss of data and which may be deleted all the same: Namespace, CustomResourceDefinition,
+    /// PersistentVolumeClaim, PersistentVolume. Unnamed, they stay.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub allow_kinds: BTreeSet<String>,
+}
+
+fn default_interval() -> Duration {
+    std::time::Duration::from_secs(600).into()
+}
+
+fn default_retry_interval() -> Duration {
+    std::time::Duration::from_secs(60).into()
+}
+
+fn default_timeout() -> Duration {
+    std::time::Duration::from_secs(300).into()
+}
+
+#[derive(Deserialize, Serialize, Clone, Debug, Default, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SyncStatus {
+    #[serde(default)]
+    pub conditions: Vec<Condition>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// The newest revision the cluster is known to equal, as in `main@sha1:<40 hex digits>`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_applied_revision: Option<String>,
+    /// The newest revision that changed what this Sync reads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_changed_revision: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_attempted_revision: Option<String>,
+    /// The source's count at the last attempted revision; a smaller one is never applied after it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_attempted_sequence: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_handled_reconcile_at: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inventory: Option<InventoryReference>,
+    /// The last ten passes that changed something or failed, newest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<HistoryEntry>,
+}
+
+#[derive(Deserialize, Serialize, Clone, Debug, JsonSchema, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct InventoryReference {
+    pub name: String,
+    pub entries: u32,
+}
+
+/// One pass that changed something or failed.
+#[derive(Deserialize, Serialize, Clone, Debug, JsonSchema, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct HistoryEntry {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
+    pub at: Timestamp,
+    /// The reason of the Ready condition it ended with.
+    pub reason: String,
+    /// How many passes in a row ended so.
+    pub times: u32,
+    /// What was done, in words: `2 created, 1 configured`.
+    pub summary: String,
+}

@@ -1,0 +1,187 @@
+//! Manifests to desired objects: scope, namespace, owner labels, digest.
+//!
+//! Knows what a manifest becomes in a cluster whose kinds are given as a value. Must not know what the cluster holds.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+
+use crate::manifest::{Manifest, Mistake};
+use crate::object::{
+    ANNOTATION_RECONCILE, GroupKind, LABEL_SYNC_NAME, LABEL_SYNC_NAMESPACE, ObjectId, Origin, SyncKey, digest,
+    group_version,
+};
+use crate::order;
+
+/// Whether a kind's objects stand in namespaces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    Namespaced,
+    Cluster,
+}
+
+/// The kinds a cluster serves, as discovery told them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Kinds(BTreeMap<GroupKind, (Scope, Vec<String>)>);
+
+impl Kinds {
+    /// Adds a served version of a kind.
+    pub fn add(&mut self, kind: GroupKind, version: &str, scope: Scope) {
+        let (_, versions) = self.0.entry(kind).or_insert((scope, Vec::new()));
+        if !versions.iter().any(|v| v == version) {
+            versions.push(version.to_owned());
+        }
+    }
+
+    /// Whether the cluster serves the kind in any version.
+    #[must_use]
+    pub fn serves(&self, kind: &GroupKind) -> bool {
+        self.0.contains_key(kind)
+    }
+
+    fn scope(&self, kind: &GroupKind, version: &str) -> Result<Scope, String> {
+        match self.0.get(kind) {
+            Some((scope, versions)) if versions.iter().any(|v| v == version) => Ok(*scope),
+            Some((_, versions)) => {
+                Err(format!("the cluster serves {kind} in {}, not in {version}", versions.join(", ")))
+            }
+            None => Err(format!("the cluster knows no kind {kind}, and no CustomResourceDefinition here defines it")),
+        }
+    }
+}
+
+/// An object as Git wants it, ready to be sent.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Desired {
+    pub id: ObjectId,
+    pub version: String,
+    /// With owner labels and the resolved namespace; without status.
+    pub value: Value,
+    /// Of `value`: two equal digests need no second apply.
+    pub digest: String,
+    pub origin: Origin,
+    /// Its kind is defined by another object of the same set and not served yet.
+    pub awaits_definition: bool,
+    /// Its namespace is in the same set.
+    pub namespace_in_set: bool,
+}
+
+/// Resolves manifests to desired objects, in the order in which they are applied.
+///
+/// # Errors
+/// All mistakes: unknown kinds, wrong scopes, an object that stands twice (with both places).
+pub fn resolve(manifests: Vec<Manifest>, kinds: &Kinds, sync: &SyncKey) -> Result<Vec<Desired>, Vec<Mistake>> {
+    let coming = defined_by(&manifests);
+    let mut desired: Vec<Desired> = Vec::with_capacity(manifests.len());
+    let mut mistakes = Vec::new();
+    for manifest in manifests {
+        if left_alone(&manifest.value) {
+            continue;
+        }
+        let origin = manifest.origin.clone();
+        match resolve_one(manifest, kinds, &coming, sync) {
+            Ok(object) => desired.push(object),
+            Err(problem) => mistakes.push(Mistake { origin, problem }),
+        }
+    }
+    desired.sort_by(|a, b| order::key(&a.id).cmp(&order::key(&b.id)).then_with(|| a.origin.cmp(&b.origin)));
+    for pair in desired.windows(2) {
+        if let [first, second] = pair
+            && first.id == second.id
+        {
+            let problem = format!("{} stands twice: first at {}", second.id, first.origin);
+            mistakes.push(Mistake { origin: second.origin.clone(), problem });
+        }
+    }
+    if !mistakes.is_empty() {
+        mistakes.sort();
+        return Err(mistakes);
+    }
+    mark_namespaces(&mut desired);
+    Ok(desired)
+}
+
+/// `towline.dev/reconcile: disabled` takes an object out of what is desired; it is not pruned by that, see `decide`.
+#[must_use]
+pub fn left_alone(value: &Value) -> bool {
+    value["metadata"]["annotations"][ANNOTATION_RECONCILE].as_str() == Some("disabled")
+}
+
+/// The kinds that custom resource definitions of the set bring.
+fn defined_by(manifests: &[Manifest]) -> Kinds {
+    let mut kinds = Kinds::default();
+    for m in manifests
+        .iter()
+        .filter(|m| m.kind == "CustomResourceDefinition" && group_version(&m.api_version).0 == "apiextensions.k8s.io")
+    {
+        let spec = &m.value["spec"];
+        let (Some(group), Some(kind)) = (spec["group"].as_str(), spec["names"]["kind"].as_str()) else { continue };
+        let scope = if spec["scope"].as_str() == Some("Cluster") { Scope::Cluster } else { Scope::Namespaced };
+        for version in spec["versions"].as_array().into_iter().flatten() {
+            if let (Some(name), Some(true)) = (version["name"].as_str(), version["served"].as_bool()) {
+                kinds.add(GroupKind::new(group, kind), name, scope);
+            }
+        }
+    }
+    kinds
+}
+
+fn resolve_one(manifest: Manifest, kinds: &Kinds, coming: &Kinds, sync: &SyncKey) -> Result<Desired, String> {
+    let (group, version) = group_version(&manifest.api_version);
+    let (kind, version) = (GroupKind::new(group, &manifest.kind), version.to_owned());
+    // A definition in the set may add a version or replace a scope: it speaks first, and then has to be waited for.
+    let served = kinds.scope(&kind, &version);
+    let scope = coming.scope(&kind, &version).or_else(|_| served.clone())?;
+    let namespace = match (scope, manifest.namespace) {
+        (Scope::Cluster, None) => None,
+        (Scope::Cluster, Some(namespace)) => {
+            return Err(format!("{kind} is cluster-scoped and has metadata.namespace {namespace}: remove it"));
+        }
+        (Scope::Namespaced, Some(namespace)) => Some(namespace),
+        // As `kubectl apply -n`: what names no namespace goes where its Sync is.
+        (Scope::Namespaced, None) => Some(sync.namespace.clone()),
+    };
+    let mut value = manifest.value;
+    own(&mut value, namespace.as_deref(), sync)?;
+    let id = ObjectId { kind, namespace, name: manifest.name };
+    let digest = digest(&value);
+    let awaits_definition = served.is_err();
+    Ok(Desired { id, version, value, digest, origin: manifest.origin, awaits_definition, namespace_in_set: false })
+}
+
+/// Writes namespace and owner labels into an object, and takes out what an apply must not carry.
+fn own(value: &mut Value, namespace: Option<&str>, sync: &SyncKey) -> Result<(), String> {
+    let Some(object) = value.as_object_mut() else { return Err("not a mapping".to_owned()) };
+    object.remove("status");
+    let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) else {
+        return Err("metadata is not a mapping".to_owned());
+    };
+    // The server's own fields: in a manifest they are left over from `kubectl get -o yaml`, and an apply with a
+    // resourceVersion or uid would be refused for ever.
+    for field in ["managedFields", "resourceVersion", "uid", "creationTimestamp", "generation", "selfLink"] {
+        metadata.remove(field);
+    }
+    match namespace {
+        Some(namespace) => metadata.insert("namespace".to_owned(), Value::from(namespace)),
+        None => metadata.remove("namespace"),
+    };
+    let labels = metadata.entry("labels").or_insert_with(|| Value::Object(Map::new()));
+    if labels.is_null() {
+        *labels = Value::Object(Map::new());
+    }
+    let Some(labels) = labels.as_object_mut() else { return Err("metadata.labels is not a mapping".to_owned()) };
+    labels.insert(LABEL_SYNC_NAME.to_owned(), Value::from(sync.name.as_str()));
+    labels.insert(LABEL_SYNC_NAMESPACE.to_owned(), Value::from(sync.namespace.as_str()));
+    Ok(())
+}
+
+fn mark_namespaces(desired: &mut [Desired]) {
+    let names: Vec<String> =
+        desired.iter().filter(|d| d.id.kind.is("", "Namespace")).map(|d| d.id.name.clone()).collect();
+    for object in desired {
+        object.namespace_in_set = object.id.namespace.as_ref().is_some_and(|n| names.contains(n));
+    }
+}
+
+#[cfg(test)]
+mod tests;

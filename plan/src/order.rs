@@ -1,0 +1,93 @@
+//! The order in which kinds are applied; pruning goes the other way.
+//!
+//! Knows which kinds others depend on. Must not know single objects.
+
+use crate::object::{GroupKind, ObjectId};
+
+/// What is applied together. A stage begins when the one before it is done, and what it defines is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Stage {
+    /// Custom resource definitions: their kinds exist once they are established.
+    Definitions,
+    /// Namespaces and cluster roles: what objects stand in and act as.
+    Foundations,
+    /// `StorageClass`, `IngressClass` and the like: named by others, sometimes as a default at admission.
+    Classes,
+    Rest,
+    /// Admission webhooks: in force before their servers are there, they would refuse the rest.
+    Webhooks,
+}
+
+/// Within the rest, what others mount or name comes first; unlisted kinds come after the listed ones.
+const REST: &[(&str, &str)] = &[
+    ("", "ResourceQuota"),
+    ("", "LimitRange"),
+    ("scheduling.k8s.io", "PriorityClass"),
+    ("networking.k8s.io", "NetworkPolicy"),
+    ("", "ServiceAccount"),
+    ("rbac.authorization.k8s.io", "Role"),
+    ("rbac.authorization.k8s.io", "ClusterRoleBinding"),
+    ("rbac.authorization.k8s.io", "RoleBinding"),
+    ("", "Secret"),
+    ("", "ConfigMap"),
+    ("", "PersistentVolume"),
+    ("", "PersistentVolumeClaim"),
+    ("", "Service"),
+    ("policy", "PodDisruptionBudget"),
+    ("", "Pod"),
+    ("apps", "ReplicaSet"),
+    ("apps", "Deployment"),
+    ("apps", "StatefulSet"),
+    ("apps", "DaemonSet"),
+    ("autoscaling", "HorizontalPodAutoscaler"),
+    ("batch", "Job"),
+    ("batch", "CronJob"),
+    ("networking.k8s.io", "Ingress"),
+];
+
+/// The stage a kind belongs to.
+#[must_use]
+pub fn stage(kind: &GroupKind) -> Stage {
+    match (kind.group.as_str(), kind.kind.as_str()) {
+        ("apiextensions.k8s.io", "CustomResourceDefinition") => Stage::Definitions,
+        ("", "Namespace") | ("rbac.authorization.k8s.io", "ClusterRole") => Stage::Foundations,
+        ("admissionregistration.k8s.io", _) => Stage::Webhooks,
+        (_, name) if name.ends_with("Class") => Stage::Classes,
+        _ => Stage::Rest,
+    }
+}
+
+/// Sorts as applied: by stage, kind, then name, so that two plans of the same objects are equal.
+#[must_use]
+pub fn key(id: &ObjectId) -> (Stage, usize, &GroupKind, Option<&str>, &str) {
+    let rank = REST.iter().position(|(group, kind)| id.kind.is(group, kind)).unwrap_or(REST.len());
+    (stage(&id.kind), rank, &id.kind, id.namespace.as_deref(), &id.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_need_comes_first() {
+        let kinds = [
+            ("apiextensions.k8s.io", "CustomResourceDefinition"),
+            ("", "Namespace"),
+            ("storage.k8s.io", "StorageClass"),
+            ("", "ServiceAccount"),
+            ("", "Secret"),
+            ("", "Service"),
+            ("apps", "Deployment"),
+            ("example.com", "Widget"),
+            ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration"),
+        ];
+        let ids: Vec<_> = kinds
+            .iter()
+            .map(|(group, kind)| ObjectId { kind: GroupKind::new(group, kind), namespace: None, name: "x".into() })
+            .collect();
+        let mut shuffled = ids.clone();
+        shuffled.reverse();
+        shuffled.sort_by(|a, b| key(a).cmp(&key(b)));
+        assert_eq!(shuffled, ids);
+    }
+}
