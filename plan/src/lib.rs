@@ -5,8 +5,13 @@
 //!                                    Inventory ├─decide─▶ Plan ─check─▶ CheckedPlan ─(the agent applies)─▶ Outcomes ─report─▶ Report
 //!                             Observed (reads) ┘
 //! ```
+pub mod check;
+pub mod claims;
+pub mod decide;
 pub mod desired;
+pub mod inventory;
 pub mod manifest;
 pub mod object;
+pub mod observed;
 pub mod order;
 pub mod tree;

@@ -1,0 +1,80 @@
+//! Which Sync claims which object, over all inventories of the cluster.
+//!
+//! Knows claims and which of two holds. A plain index, driven by what the watch of inventories says; must not know watches.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::inventory::Inventory;
+use crate::object::{ObjectId, SyncKey};
+
+/// The claims of all Syncs. Inventories are written before objects are created, so a claim exists before its object.
+#[derive(Debug, Clone, Default)]
+pub struct Claims {
+    by_object: HashMap<ObjectId, BTreeMap<SyncKey, i64>>,
+    by_sync: HashMap<SyncKey, Vec<ObjectId>>,
+}
+
+impl Claims {
+    /// Takes over what a Sync's inventory says now.
+    pub fn replace(&mut self, sync: &SyncKey, inventory: &Inventory) {
+        self.remove(sync);
+        for (id, entry) in &inventory.0 {
+            self.by_object.entry(id.clone()).or_default().insert(sync.clone(), entry.claimed_at);
+        }
+        self.by_sync.insert(sync.clone(), inventory.0.keys().cloned().collect());
+    }
+
+    /// Forgets a Sync whose inventory is gone.
+    pub fn remove(&mut self, sync: &SyncKey) {
+        for id in self.by_sync.remove(sync).unwrap_or_default() {
+            if let Some(claims) = self.by_object.get_mut(&id) {
+                claims.remove(sync);
+                if claims.is_empty() {
+                    self.by_object.remove(&id);
+                }
+            }
+        }
+    }
+
+    /// Another Sync that claims the object, the strongest if there are several.
+    #[must_use]
+    pub fn other(&self, id: &ObjectId, sync: &SyncKey) -> Option<&SyncKey> {
+        self.strongest(id, |claimant| claimant != sync).map(|(other, _)| other)
+    }
+
+    /// Another Sync whose claim is stronger than one made at `claimed_at`: the older one, then the smaller name.
+    #[must_use]
+    pub fn stronger(&self, id: &ObjectId, sync: &SyncKey, claimed_at: i64) -> Option<&SyncKey> {
+        let (other, at) = self.strongest(id, |claimant| claimant != sync)?;
+        ((at, other) < (claimed_at, sync)).then_some(other)
+    }
+
+    fn strongest(&self, id: &ObjectId, of: impl Fn(&SyncKey) -> bool) -> Option<(&SyncKey, i64)> {
+        self.by_object.get(id)?.iter().filter(|(s, _)| of(s)).map(|(s, at)| (s, *at)).min_by_key(|(s, at)| (*at, *s))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inventory::{Entry, State};
+    use crate::object::GroupKind;
+
+    #[test]
+    fn the_older_claim_holds_then_the_smaller_name() {
+        let sync = |name: &str| SyncKey { namespace: "ns".into(), name: name.into() };
+        let id = ObjectId { kind: GroupKind::new("", "ConfigMap"), namespace: Some("x".into()), name: "c".into() };
+        let inventory = |claimed_at| {
+            let entry = Entry { version: "v1".into(), uid: None, digest: None, claimed_at, state: State::Claimed };
+            Inventory([(id.clone(), entry)].into())
+        };
+        let mut claims = Claims::default();
+        claims.replace(&sync("b"), &inventory(10));
+        assert_eq!(claims.stronger(&id, &sync("a"), 11), Some(&sync("b")));
+        assert_eq!(claims.stronger(&id, &sync("a"), 10), None);
+        assert_eq!(claims.stronger(&id, &sync("c"), 10), Some(&sync("b")));
+        assert_eq!(claims.other(&id, &sync("b")), None);
+        claims.remove(&sync("b"));
+        assert_eq!(claims.other(&id, &sync("a")), None);
+    }
+}

@@ -1,0 +1,201 @@
+//! Desired, owned and seen: what is to be done.
+//!
+//! Knows every rule of creating, changing, keeping and deleting, and gives a reason with each step. Must not know how steps
+//! are done; whether they may be done at all is judged by `check`.
+
+use serde::Serialize;
+
+use crate::claims::Claims;
+use crate::desired::Desired;
+use crate::inventory::{Entry, Inventory, State};
+use crate::object::{GroupKind, ObjectId, SyncKey};
+use crate::observed::{Judgement, Observed, Seen};
+use crate::order;
+
+/// What happens to an object Git wants.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "do", content = "why", rename_all = "kebab-case")]
+pub enum Apply {
+    /// It is as it should be.
+    Keep,
+    /// It does not exist and was never there.
+    Create,
+    /// Git changed it, or it is adopted.
+    Configure,
+    /// Git did not change, the cluster did: what happened to it, in words.
+    Revert(String),
+    /// Judged when the stage it waits for is done.
+    WhenDefined,
+    /// It cannot be applied; its stage is not begun.
+    Refuse(String),
+    /// It cannot be judged now; it and later stages wait for the next pass.
+    HoldBack(String),
+}
+
+/// What happens to an owned object Git no longer has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "do", content = "why", rename_all = "kebab-case")]
+pub enum Prune {
+    Delete {
+        #[serde(skip)]
+        uid: String,
+    },
+    /// It leaves the inventory and is not touched.
+    Forget(String),
+    /// It stays in the inventory and is not touched.
+    Keep(String),
+}
+
+/// One object Git wants, and what happens to it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ApplyStep {
+    pub desired: Desired,
+    pub apply: Apply,
+}
+
+/// One object Git no longer has, and what happens to it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PruneStep {
+    pub id: ObjectId,
+    pub version: String,
+    pub prune: Prune,
+}
+
+/// Everything one pass would do, in its order.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    pub apply: Vec<ApplyStep>,
+    pub prune: Vec<PruneStep>,
+    /// To be written before anything is created: what is owned, and what is about to be.
+    pub inventory: Inventory,
+}
+
+/// What the Sync says about deleting.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PruneRules {
+    pub enabled: bool,
+    /// Kinds whose loss is loss of data and which may be deleted all the same.
+    pub allow_kinds: Vec<String>,
+}
+
+/// Everything a decision is made from.
+pub struct Situation<'a> {
+    pub sync: &'a SyncKey,
+    pub desired: Vec<Desired>,
+    pub inventory: &'a Inventory,
+    pub observed: &'a Observed,
+    pub claims: &'a Claims,
+    pub prune: &'a PruneRules,
+    /// Seconds since the Unix epoch.
+    pub now: i64,
+}
+
+/// Decides a whole pass.
+#[must_use]
+pub fn decide(situation: Situation<'_>) -> Plan {
+    let Situation { sync, desired, inventory, observed, claims, prune, now } = situation;
+    let mut ahead = inventory.clone();
+    let apply: Vec<ApplyStep> = desired
+        .into_iter()
+        .map(|desired| {
+            let entry = inventory.0.get(&desired.id);
+            let claimed_at = entry.map_or(now, |e| e.claimed_at);
+            let apply = match claims.stronger(&desired.id, sync, claimed_at) {
+                Some(other) => Apply::Refuse(format!("{} belongs to Sync {other}, not to {sync}", desired.id)),
+                None => judge(&desired, entry, observed.judgements.get(&desired.id)),
+            };
+            if !matches!(apply, Apply::Refuse(_)) && entry.is_none() {
+                let version = desired.version.clone();
+                let claim = Entry { version, uid: None, digest: None, claimed_at, state: State::Claimed };
+                ahead.0.insert(desired.id.clone(), claim);
+            }
+            ApplyStep { desired, apply }
+        })
+        .collect();
+    let wanted: std::collections::HashSet<&ObjectId> = apply.iter().map(|step| &step.desired.id).collect();
+    let mut left: Vec<PruneStep> = inventory
+        .0
+        .iter()
+        .filter(|(id, _)| !wanted.contains(id))
+        .map(|(id, entry)| PruneStep {
+            id: id.clone(),
+            version: entry.version.clone(),
+            prune: part_with(id, sync, observed.left.get(id), claims, prune),
+        })
+        .collect();
+    left.sort_by(|a, b| order::key(&b.id).cmp(&order::key(&a.id)));
+    Plan { apply, prune: left, inventory: ahead }
+}
+
+fn judge(desired: &Desired, entry: Option<&Entry>, judgement: Option<&Judgement>) -> Apply {
+    // Applied before with this very content: any difference was made in the cluster.
+    let unchanged_in_git = entry.is_some_and(|e| e.digest.as_deref() == Some(&desired.digest));
+    match judgement {
+        None => Apply::HoldBack("it was not judged".to_owned()),
+        Some(Judgement::Clean) if unchanged_in_git => Apply::Keep,
+        // The metadata of a ConfigMap changed twice within a second can look untouched; the digests cannot.
+        Some(Judgement::Clean) => Apply::Configure,
+        Some(Judgement::Absent) if unchanged_in_git => Apply::Revert("it was deleted".to_owned()),
+        Some(Judgement::Absent) => Apply::Create,
+        Some(Judgement::Differs { last_writer }) if unchanged_in_git => Apply::Revert(match last_writer {
+            Some(writer) => format!("it was changed by {writer}"),
+            None => "it was changed".to_owned(),
+        }),
+        Some(Judgement::Differs { .. }) => Apply::Configure,
+        Some(Judgement::Later) => Apply::WhenDefined,
+        Some(Judgement::Refused(why)) => Apply::Refuse(why.clone()),
+        Some(Judgement::Unjudged(why)) => Apply::HoldBack(why.clone()),
+    }
+}
+
+/// Kinds whose loss is loss of data: deleted only where the Sync names them.
+const PRECIOUS: &[(&str, &str)] = &[
+    ("", "Namespace"),
+    ("", "PersistentVolume"),
+    ("", "PersistentVolumeClaim"),
+    ("apiextensions.k8s.io", "CustomResourceDefinition"),
+];
+
+/// Namespaces a cluster cannot be without.
+const SYSTEM_NAMESPACES: &[&str] = &["default", "kube-system", "kube-public", "kube-node-lease"];
+
+/// Whether the loss of a kind's objects is loss of data.
+#[must_use]
+pub fn is_precious(kind: &GroupKind) -> bool {
+    PRECIOUS.iter().any(|(group, name)| kind.is(group, name))
+}
+
+fn part_with(id: &ObjectId, sync: &SyncKey, seen: Option<&Seen>, claims: &Claims, rules: &PruneRules) -> Prune {
+    if let Some(other) = claims.other(id, sync) {
+        return Prune::Forget(format!("handed over to Sync {other}"));
+    }
+    let live = match seen {
+        None | Some(Seen::Unknown) => {
+            return Prune::Keep("its kind is not served now: nothing is known of it".to_owned());
+        }
+        Some(Seen::Absent) => return Prune::Forget("already gone".to_owned()),
+        Some(Seen::Unlabelled) => return Prune::Forget("its owner labels were taken away".to_owned()),
+        Some(Seen::Present(live)) => live,
+    };
+    match &live.owner {
+        Some(owner) if owner == sync => {}
+        Some(other) => return Prune::Forget(format!("its owner labels name Sync {other}")),
+        None => return Prune::Forget("its owner labels were taken away".to_owned()),
+    }
+    if !rules.enabled {
+        return Prune::Forget("pruning is off".to_owned());
+    }
+    if live.prune_disabled {
+        return Prune::Forget("towline.dev/prune: disabled".to_owned());
+    }
+    if id.kind.is("", "Namespace") && SYSTEM_NAMESPACES.contains(&id.name.as_str()) {
+        return Prune::Forget("a cluster cannot be without it".to_owned());
+    }
+    if is_precious(&id.kind) && !rules.allow_kinds.contains(&id.kind.kind) {
+        let kind = &id.kind.kind;
+        return Prune::Keep(format!(
+            "its loss may be loss of data: name {kind} in prunePolicy.allowKinds to delete it"
+        ));
+    }
+    Prune::Delete { uid: live.uid.clone() }
+}

@@ -1,0 +1,81 @@
+//! What was seen of the cluster, as values.
+//!
+//! Knows what a watch and a dry-run can tell. Must not know requests.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use jiff::Timestamp;
+
+use crate::object::{ObjectId, SyncKey};
+
+/// The field manager Towline applies with.
+pub const FIELD_MANAGER: &str = "towline";
+
+/// Who last wrote an object's fields, other than Towline.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Writer {
+    pub manager: String,
+    pub at: Option<Timestamp>,
+}
+
+impl fmt::Display for Writer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.at {
+            Some(at) => write!(f, "{} at {at}", self.manager),
+            None => f.write_str(&self.manager),
+        }
+    }
+}
+
+/// A live object that carries owner labels, by its metadata.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Live {
+    pub uid: String,
+    pub resource_version: String,
+    /// Moves with everything that is not the status: see the agent's `fingerprint`.
+    pub fingerprint: u64,
+    /// The Sync its owner labels name; `None` where only one of the two labels is there.
+    pub owner: Option<SyncKey>,
+    /// `towline.dev/prune: disabled`.
+    pub prune_disabled: bool,
+    pub last_writer: Option<Writer>,
+}
+
+/// What is known of an object in the inventory that Git no longer has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Seen {
+    /// Its kind is not served, or discovery or the watch of it is stale: nothing may be concluded (invariant 12).
+    Unknown,
+    /// The API server says it does not exist.
+    Absent,
+    /// It exists without owner labels.
+    Unlabelled,
+    Present(Live),
+}
+
+/// What the API server says of an object Git wants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Judgement {
+    /// An apply would change nothing.
+    Clean,
+    /// It does not exist.
+    Absent,
+    /// It exists, and an apply would or might change it.
+    Differs { last_writer: Option<Writer> },
+    /// Its kind or namespace comes in an earlier stage of this pass: judged when that stage is done.
+    Later,
+    /// The API server refuses it (4xx).
+    Refused(String),
+    /// The API server could not judge it (5xx, timeout, its admission webhook is down).
+    Unjudged(String),
+}
+
+/// Everything seen for one pass.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Observed {
+    /// For each desired object.
+    pub judgements: BTreeMap<ObjectId, Judgement>,
+    /// For each object of the inventory that is no longer desired.
+    pub left: BTreeMap<ObjectId, Seen>,
+}
