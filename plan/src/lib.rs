@@ -14,4 +14,5 @@ pub mod manifest;
 pub mod object;
 pub mod observed;
 pub mod order;
+pub mod schedule;
 pub mod tree;
