@@ -129,10 +129,7 @@ pub async fn git(folder: &Path, arguments: &[&str]) -> Result<String, Failure> {
     let doing = || format!("run `git {}` in {}", arguments.join(" "), folder.display());
     let mut command = Command::new("git");
     command.current_dir(folder).args(["-c", "gc.auto=0", "-c", "maintenance.auto=false"]).args(arguments);
-    command.envs(hermetic()).kill_on_drop(true);
-    for variable in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_ASKPASS", "SSH_ASKPASS"] {
-        command.env_remove(variable);
-    }
+    isolate(&mut command).kill_on_drop(true);
     let output = command.output().await.doing(doing)?;
     if output.status.success() {
         Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
@@ -141,9 +138,15 @@ pub async fn git(folder: &Path, arguments: &[&str]) -> Result<String, Failure> {
     }
 }
 
-/// What makes git the same on every machine.
-pub(crate) fn hermetic() -> [(&'static str, &'static str); 9] {
-    [
+/// Makes git the same on every machine: none of the caller's `GIT_*`, no configuration, no proxy, one author.
+pub(crate) fn isolate(command: &mut Command) -> &mut Command {
+    for (variable, _) in std::env::vars_os() {
+        let name = variable.to_string_lossy().to_ascii_lowercase();
+        if name.starts_with("git_") || name.ends_with("_proxy") || name == "ssh_askpass" {
+            command.env_remove(variable);
+        }
+    }
+    command.envs([
         ("HOME", "/nonexistent"),
         ("GIT_CONFIG_GLOBAL", "/dev/null"),
         ("GIT_CONFIG_NOSYSTEM", "1"),
@@ -153,5 +156,5 @@ pub(crate) fn hermetic() -> [(&'static str, &'static str); 9] {
         ("GIT_COMMITTER_NAME", "Towline Tests"),
         ("GIT_COMMITTER_EMAIL", "tests@towline.dev"),
         ("LC_ALL", "C"),
-    ]
+    ])
 }

@@ -19,9 +19,8 @@ pub(super) async fn run(root: &Path, request: Request<Incoming>) -> io::Result<(
     let (head, body) = request.into_parts();
     let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
     let mut command = Command::new("git");
-    command
+    repo::isolate(&mut command)
         .arg("http-backend")
-        .envs(repo::hermetic())
         .env("GIT_PROJECT_ROOT", root)
         .env("GIT_HTTP_EXPORT_ALL", "1")
         .env("REQUEST_METHOD", head.method.as_str())

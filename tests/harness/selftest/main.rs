@@ -1,1 +1,11 @@
-//! The harness, tried on itself.
+//! The harness, tried on itself: each part comes up, does its work, and goes away.
+
+mod control_plane;
+mod git_hosts;
+mod leaks;
+mod nats;
+
+use std::time::Duration;
+
+/// For anything that is quick unless something is wrong.
+const SOON: Duration = Duration::from_secs(60);
