@@ -13,7 +13,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use build::BuildError;
-use find::{Found, Origin};
+use find::{Found, Origin, Search};
 use table::{TOOLS, Tool};
 
 /// Why the parts could not be had.
@@ -88,7 +88,11 @@ fn provide(names: &[&str], talk: Talk) -> Result<ToolPaths, ToolsError> {
     let mut paths = ToolPaths::default();
     let mut missing = Vec::new();
     for tool in tools {
-        match look(tool, &places)? {
+        let search = look(tool, &places)?;
+        for (path, why) in &search.passed_over {
+            eprintln!("{}: {} is not used: {why}", tool.name, path.display());
+        }
+        match search.found {
             Some(found) => {
                 if talk == Talk::Everything || found.origin != Origin::Built {
                     say_found(tool, &found);
@@ -106,13 +110,8 @@ fn provide(names: &[&str], talk: Talk) -> Result<ToolPaths, ToolsError> {
     Ok(paths)
 }
 
-fn look(tool: &'static Tool, places: &Places) -> Result<Option<Found>, ToolsError> {
-    let pin = pin_of(tool, places)?;
-    let search = find::search(tool, &pin, places);
-    for (path, why) in &search.passed_over {
-        eprintln!("{}: {} is not used: {why}", tool.name, path.display());
-    }
-    Ok(search.found)
+fn look(tool: &'static Tool, places: &Places) -> Result<Search, ToolsError> {
+    Ok(find::search(tool, &pin_of(tool, places)?, places))
 }
 
 fn pin_of(tool: &'static Tool, places: &Places) -> Result<table::Pin, ToolsError> {
@@ -126,7 +125,7 @@ fn build_all(tools: &[&'static Tool], places: &Places) -> Result<ToolPaths, Tool
     let mut count = 0;
     for &tool in tools {
         // Another process may have built it while this one waited for the lock.
-        if let Some(found) = look(tool, places)? {
+        if let Some(found) = look(tool, places)?.found {
             say_found(tool, &found);
             paths.0.push((tool.name, found.path));
             continue;

@@ -37,7 +37,10 @@ pub(super) fn lock(out: &Path) -> Result<File, ToolsError> {
     let take = || {
         fs::create_dir_all(out)?;
         let file = File::create(&path)?;
-        file.lock()?;
+        if file.try_lock().is_err() {
+            eprintln!("tools: waiting for another process that builds them …");
+            file.lock()?;
+        }
         Ok(file)
     };
     take().map_err(|source| ToolsError::Lock { path: path.clone(), source })
