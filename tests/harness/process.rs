@@ -39,6 +39,13 @@ impl Process {
         self.child.id()
     }
 
+    /// Memory that it holds now, without the memory of its children; 0 when it has ended.
+    pub fn resident_bytes(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap_or_default() * 1024
+    }
+
     pub fn log_path(&self) -> &Path {
         &self.log
     }

@@ -50,8 +50,12 @@ impl Daemon {
     pub fn start(name: &str, dir: PathBuf, config: &Path) -> Result<Self, Failure> {
         let mut command = Command::new(binary(name)?);
         command.arg("--config").arg(config);
-        for variable in ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "KUBECONFIG", "RUST_LOG"] {
-            command.env_remove(variable);
+        for (variable, _) in env::vars_os() {
+            let name = variable.to_string_lossy().to_ascii_uppercase();
+            // Settings by environment; `TOWLINE_LOG` is for whoever runs the tests.
+            if name.ends_with("_PROXY") || name.starts_with("TOWLINE__") || name == "KUBECONFIG" {
+                command.env_remove(variable);
+            }
         }
         let mut daemon = Self { name: name.to_owned(), command, dir, process: None, logs: Vec::new() };
         daemon.resume()?;

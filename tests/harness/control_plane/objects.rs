@@ -21,10 +21,15 @@ const ESTABLISHED: Duration = Duration::from_secs(30);
 impl ControlPlane {
     /// Applies `deploy/crds/*.yaml` and waits until the API server serves them.
     pub async fn apply_crds(&self) -> Result<(), Failure> {
-        let doing = || "apply deploy/crds".to_owned();
+        self.apply_crds_from(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/crds")).await
+    }
+
+    /// The same for the CRDs of any folder.
+    pub async fn apply_crds_from(&self, folder: &Path) -> Result<(), Failure> {
+        let doing = || format!("apply {}", folder.display());
         let api: Api<CustomResourceDefinition> = Api::all(self.client().await?);
         let mut names = Vec::new();
-        for crd in read_crds(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/crds"))? {
+        for crd in read_crds(folder)? {
             let name = crd["metadata"]["name"].as_str().unwrap_or_default().to_owned();
             api.patch(&name, &PatchParams::apply("towline-tests").force(), &Patch::Apply(&crd)).await.doing(doing)?;
             names.push(name);

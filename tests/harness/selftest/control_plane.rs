@@ -1,8 +1,10 @@
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::Path;
 
 use harness::control_plane::identities::client_from;
 use harness::control_plane::{ControlPlane, Options};
+use harness::guard::scratch;
 use harness::wait_until;
 use k8s_openapi::api::core::v1::{ConfigMap, ServiceAccount};
 use kube::api::{Api, ObjectMeta, PostParams};
@@ -65,4 +67,34 @@ async fn rbac_holds_for_users_and_accounts() {
     })
     .await
     .unwrap();
+}
+
+const CRD: &str = "
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata:
+  name: things.example.test
+spec:
+  group: example.test
+  scope: Namespaced
+  names: {kind: Thing, plural: things}
+  versions:
+    - name: v1
+      served: true
+      storage: true
+      schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}
+";
+
+#[test]
+fn a_control_plane_outlives_the_runtime_that_started_it() {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let options = Options { controller_manager: false, crds: false };
+    let plane = runtime().block_on(ControlPlane::start(options)).unwrap();
+    runtime().block_on(async {
+        let crds = scratch("crds");
+        fs::write(crds.join("thing.yaml"), CRD).unwrap();
+        plane.apply_crds_from(&crds).await.unwrap();
+        let groups = plane.client().await.unwrap().list_api_groups().await.unwrap();
+        assert!(groups.groups.iter().any(|group| group.name == "example.test"));
+    });
 }

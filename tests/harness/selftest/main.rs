@@ -1,5 +1,7 @@
 //! The harness, tried on itself: each part comes up, does its work, and goes away.
 
+#![expect(clippy::unwrap_used, reason = "everything here is a test, helper functions too")]
+
 mod control_plane;
 mod git_hosts;
 mod leaks;
