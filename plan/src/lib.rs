@@ -16,3 +16,4 @@ pub mod observed;
 pub mod order;
 pub mod schedule;
 pub mod tree;
+pub mod watched;
