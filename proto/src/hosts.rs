@@ -8,30 +8,30 @@
 use crate::location::Location;
 
 /// Hosts that answer under a second name, mostly SSH on port 443.
-const ALIASES: [(&str, &str); 5] = [
+const ALIASES: [(&str, &str); 4] = [
     ("www.github.com", "github.com"),
     ("ssh.github.com", "github.com"),
     ("altssh.gitlab.com", "gitlab.com"),
     ("altssh.bitbucket.org", "bitbucket.org"),
-    ("ssh.dev.azure.com", AZURE),
 ];
 
 /// Hosts whose paths mean what they say: no rule of a self-hosted product applies to them.
 const PLAIN: [&str; 5] = ["github.com", "gitlab.com", "bitbucket.org", "codeberg.org", "git.sr.ht"];
 
 const AZURE: &str = "dev.azure.com";
+const AZURE_SSH: &str = "ssh.dev.azure.com";
 const AZURE_OLD: &str = ".visualstudio.com";
 const AZURE_OLD_SSH: &str = "vs-ssh.visualstudio.com";
 const DEFAULT_COLLECTION: &str = "defaultcollection";
 
 /// The host and path under which a repository is known to Towline.
-pub fn canonical(location: Location) -> (String, Vec<String>) {
+pub(crate) fn canonical(location: Location) -> (String, Vec<String>) {
     let Location { host, user, mut segments } = location;
     let host = match ALIASES.iter().find(|(alias, _)| *alias == host) {
         Some((_, name)) => (*name).to_owned(),
         None => host,
     };
-    if host == AZURE || host.ends_with(AZURE_OLD) {
+    if host == AZURE || host == AZURE_SSH || host.ends_with(AZURE_OLD) {
         return azure(host, user, segments);
     }
     if !PLAIN.contains(&host.as_str()) {
@@ -42,8 +42,8 @@ pub fn canonical(location: Location) -> (String, Vec<String>) {
 
 /// Azure DevOps Services: `dev.azure.com/org/project/repo`, whatever the age of the URL.
 fn azure(host: String, user: Option<String>, mut segments: Vec<String>) -> (String, Vec<String>) {
-    let versioned_ssh = segments.len() == 4 && segments.first().is_some_and(|s| s == "v3");
-    if versioned_ssh {
+    let ssh = host == AZURE_SSH || host == AZURE_OLD_SSH;
+    if ssh && segments.len() == 4 && segments[0] == "v3" {
         segments.remove(0);
     } else if host == AZURE_OLD_SSH {
         // ssh://org@vs-ssh.visualstudio.com:22/project/_ssh/repo
@@ -52,10 +52,7 @@ fn azure(host: String, user: Option<String>, mut segments: Vec<String>) -> (Stri
     } else if let Some(organisation) = host.strip_suffix(AZURE_OLD) {
         segments.insert(0, organisation.to_owned());
     }
-    if segments.len() > 3 && segments[1] == DEFAULT_COLLECTION {
-        segments.remove(1);
-    }
-    while without_azure_marker(&mut segments) {}
+    while without_collection(&mut segments) || without_azure_marker(&mut segments) {}
     // The project is left out where it has the repository's name: org/_git/repo.
     if let [organisation, repository] = segments.as_slice() {
         segments = vec![organisation.clone(), repository.clone(), repository.clone()];
@@ -63,10 +60,20 @@ fn azure(host: String, user: Option<String>, mut segments: Vec<String>) -> (Stri
     (AZURE.to_owned(), segments)
 }
 
+/// `org/DefaultCollection/project/repo`: the services have one collection, and its name may stand in the path.
+fn without_collection(segments: &mut Vec<String>) -> bool {
+    let found = segments.len() > 3 && segments[1] == DEFAULT_COLLECTION;
+    if found {
+        segments.remove(1);
+    }
+    found
+}
+
 /// `…/project/_git/repo` and `…/project/_ssh/repo`, also `_git/_full/repo` and `_git/_optimized/repo`; Azure DevOps Server
 /// has them behind any host and context path.
 fn without_azure_marker(segments: &mut Vec<String>) -> bool {
-    let Some(at) = segments.iter().position(|s| s == "_git" || s == "_ssh") else { return false };
+    let marker = |segment: &String| segment == "_git" || segment == "_ssh";
+    let Some(at) = segments.iter().position(marker) else { return false };
     if at == 0 || at + 1 >= segments.len() {
         return false;
     }
@@ -74,7 +81,8 @@ fn without_azure_marker(segments: &mut Vec<String>) -> bool {
     if at + 1 < segments.len() && matches!(segments[at].as_str(), "_full" | "_optimized") {
         segments.remove(at);
     }
-    if at + 1 == segments.len() && segments[at - 1] == DEFAULT_COLLECTION {
+    // Each round takes a marker away and adds none: that is what ends the caller's loop.
+    if at + 1 == segments.len() && segments[at - 1] == DEFAULT_COLLECTION && !marker(&segments[at]) {
         let repository = segments[at].clone();
         segments.push(repository);
     }

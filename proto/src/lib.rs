@@ -3,29 +3,41 @@
 //! Everything here is a pure function of its arguments: no IO, no clock, no randomness, no client of NATS, Git or Kubernetes.
 //! In the order in which a push travels:
 //!
-//! 1. A Git URL or a hook's repository name is split ([`location`]), mapped by the table of known hosts ([`hosts`]) and becomes
+//! 1. A Git URL or a hook's repository name is split (`location`), mapped by the table of known hosts (`hosts`) and becomes
 //!    one [`RepositoryId`] ([`repository`]), the same on both sides.
 //! 2. Clusters, refs and commits are validated once, where they enter ([`names`]).
-//! 3. Names become subject tokens ([`token`]) and subjects ([`subject`]), which streams store ([`streams`]).
+//! 3. Names become subject tokens (`token`) and subjects ([`subject`]), which streams store ([`streams`]).
 //! 4. The receiver publishes a [`CommitEvent`] ([`commit_event`]): a hint to look, never an instruction.
 //! 5. What agents say ([`report`]) is cut to size ([`bounds`]), signed with the cluster's reporting key ([`keys`]) and sent in an
 //!    [`Envelope`] ([`envelope`]), which the hub opens or counts as refused.
 //!
 //! Every message carries a version ([`version`]); every sample ever shipped, kept in `golden/`, decodes for ever.
 
-pub mod bounds;
-pub mod commit_event;
-pub mod envelope;
-pub mod hosts;
-pub mod keys;
-pub mod location;
-pub mod names;
-pub mod report;
+mod location;
+
+mod hosts;
+
 pub mod repository;
-pub mod streams;
+
+pub mod names;
+
+mod token;
+
 pub mod subject;
-pub mod token;
+
+pub mod streams;
+
 pub mod version;
+
+pub mod bounds;
+
+pub mod commit_event;
+
+pub mod report;
+
+pub mod keys;
+
+pub mod envelope;
 
 pub use commit_event::{CommitEvent, CommitEventError};
 pub use envelope::{Envelope, EnvelopeError, Opened, Replay, Rising};

@@ -7,15 +7,15 @@ use crate::repository::RepositoryError;
 
 /// A repository's place before the table of hosts is applied: all lower case, path split and decoded.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Location {
-    pub host: String,
+pub(crate) struct Location {
+    pub(crate) host: String,
     /// Only one old Azure form needs it: there the organisation is the user.
-    pub user: Option<String>,
-    pub segments: Vec<String>,
+    pub(crate) user: Option<String>,
+    pub(crate) segments: Vec<String>,
 }
 
 /// Reads what Git calls a URL: `https`, `http`, `ssh`, `git` (and the synonyms `git+ssh`, `ssh+git`), or the scp-like form.
-pub fn from_url(url: &str) -> Result<Location, RepositoryError> {
+pub(crate) fn from_url(url: &str) -> Result<Location, RepositoryError> {
     let url = url.trim();
     match url.split_once("://") {
         Some((scheme, rest)) => from_scheme(&scheme.to_ascii_lowercase(), rest),
@@ -24,7 +24,7 @@ pub fn from_url(url: &str) -> Result<Location, RepositoryError> {
 }
 
 /// Joins a host (a port is dropped) and plain, not percent-encoded, path parts.
-pub fn from_parts(host: &str, paths: &[&str]) -> Result<Location, RepositoryError> {
+pub(crate) fn from_parts(host: &str, paths: &[&str]) -> Result<Location, RepositoryError> {
     let segments = paths.iter().flat_map(|path| path.split('/')).map(str::to_owned);
     location(host, None, segments)
 }
@@ -47,10 +47,10 @@ fn from_scheme(scheme: &str, rest: &str) -> Result<Location, RepositoryError> {
 
 /// `[user@]host:path`, where, as in Git, no slash stands before the colon. `[host:port]:path` and `[::1]:path` are forms of it.
 fn from_scp(url: &str) -> Result<Location, RepositoryError> {
-    let after_brackets = url.find(']').unwrap_or(0);
-    let colon = url[after_brackets..].find(':').ok_or(RepositoryError::Scheme)? + after_brackets;
+    let colon = scp_colon(url).ok_or(RepositoryError::Scheme)?;
     let (authority, path) = (&url[..colon], &url[colon + 1..]);
-    if authority.contains(['/', '\\']) {
+    // `ext::command` is a transport helper, not a host.
+    if authority.contains(['/', '\\']) || path.starts_with(':') {
         return Err(RepositoryError::Scheme);
     }
     // `user:password@host/path` without a scheme would otherwise put the password into the identity.
@@ -68,20 +68,30 @@ fn from_scp(url: &str) -> Result<Location, RepositoryError> {
     location(&host, user, segments.into_iter())
 }
 
+/// The first colon, or the first after a host in brackets.
+fn scp_colon(url: &str) -> Option<usize> {
+    let first = url.find(':')?;
+    if !url[..first].contains('[') {
+        return Some(first);
+    }
+    let closed = url.find(']')?;
+    Some(closed + url[closed..].find(':')?)
+}
+
 fn location(
     host: &str,
     user: Option<String>,
     segments: impl Iterator<Item = String>,
 ) -> Result<Location, RepositoryError> {
     let host = host_name(host)?;
-    let segments: Vec<String> = segments.map(|s| s.to_lowercase()).filter(|s| !s.is_empty()).collect();
+    let segments = segments.map(|s| s.to_lowercase()).filter(|s| !s.is_empty()).collect();
+    let segments = without_git_suffix(segments);
     for segment in &segments {
         let odd = |c: char| c.is_control() || c == '/' || c == '\\';
         if segment == "." || segment == ".." || segment.contains(odd) || segment.trim() != segment {
             return Err(RepositoryError::Path);
         }
     }
-    let segments = without_git_suffix(segments);
     if segments.is_empty() {
         return Err(RepositoryError::Path);
     }

@@ -7,7 +7,7 @@ use data_encoding::BASE32_NOPAD;
 /// Stands for the empty name, which base32 would turn into an empty token: two dots in a row make an invalid subject.
 const EMPTY: &str = "-";
 
-pub fn encode(name: &[u8]) -> String {
+pub(crate) fn encode(name: &[u8]) -> String {
     if name.is_empty() {
         return EMPTY.to_owned();
     }
@@ -15,7 +15,7 @@ pub fn encode(name: &[u8]) -> String {
 }
 
 /// `None` for everything [`encode`] does not produce, so that a name has one token and a token one name.
-pub fn decode(token: &str) -> Option<Vec<u8>> {
+pub(crate) fn decode(token: &str) -> Option<Vec<u8>> {
     if token == EMPTY {
         return Some(Vec::new());
     }
