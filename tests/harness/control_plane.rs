@@ -1,5 +1,5 @@
 //! A Kubernetes control plane: etcd, kube-apiserver and, where asked for, the controller manager. RBAC is on.
-//! Knows how they are started and stopped; who may use them is in [`identities`], what is put in first in [`objects`].
+//! Knows how they are started and stopped; who may use them is in `identities`, what is put in first in `objects`.
 
 pub mod identities;
 mod objects;

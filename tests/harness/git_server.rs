@@ -1,7 +1,7 @@
 //! A Git host over smart HTTP(S), fast and with faults at will: `git http-backend` behind a small server.
 //!
 //! It runs on a thread and a runtime of its own, so that it lives as long as its owner, not as the test's runtime.
-//! Knows nothing of Git but the program's CGI form ([`cgi`]).
+//! Knows nothing of Git but the program's CGI form (`cgi`).
 
 mod cgi;
 mod serve;

@@ -48,7 +48,12 @@ impl Daemon {
 
     /// Starts a daemon with a configuration file of any content. Waits for nothing.
     pub fn start(name: &str, dir: PathBuf, config: &Path) -> Result<Self, Failure> {
-        let mut command = Command::new(binary(name)?);
+        Self::start_program(name, &binary(name)?, dir, config)
+    }
+
+    /// The same for a program at any path.
+    pub fn start_program(name: &str, program: &Path, dir: PathBuf, config: &Path) -> Result<Self, Failure> {
+        let mut command = Command::new(program);
         command.arg("--config").arg(config);
         for (variable, _) in env::vars_os() {
             let name = variable.to_string_lossy().to_ascii_uppercase();

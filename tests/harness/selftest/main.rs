@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "everything here is a test, helper functions too")]
 
 mod control_plane;
+mod daemons;
 mod git_hosts;
 mod leaks;
 mod nats;
