@@ -1,1 +1,42 @@
-//! placeholder
+//! The receiver: a signed webhook becomes a commit event in JetStream, and nothing else becomes anything.
+//!
+//! In the order in which a delivery travels:
+//!
+//! 1. [`config`] and [`limits`]: what is listened on, which hooks there are, with which [`secret`]s, [`allow`]-lists and
+//!    bounds. Checked before anything is opened.
+//! 2. [`listener`]: TCP and [`tls`], bounded in number and time. [`serve`] takes each request through the rest.
+//! 3. [`route`]: path, method, content type, declared length. The path decides the [`provider`].
+//! 4. [`body`]: a bounded read, out of a memory budget that all share.
+//! 5. [`judge`]: pure from here to the event. [`verify`] makes a proof of the raw bytes, [`payload`] reads only what is
+//!    proven, the hook's host and the verified name make the repository.
+//! 6. [`publish`]: to JetStream, until it acknowledges.
+//! 7. [`answer`]: one table from outcomes to statuses. `record` logs the delivery in one line and counts it in
+//!    [`metrics`].
+//!
+//! [`sign`] is the opposite of `verify`, for test deliveries. The receiver keeps no state: what it knows is in its
+//! configuration or in the stream.
+
+pub mod allow;
+pub mod answer;
+pub mod body;
+pub mod config;
+pub mod judge;
+pub mod limits;
+pub mod listener;
+pub mod metrics;
+pub mod payload;
+pub mod provider;
+pub mod publish;
+mod record;
+pub mod route;
+mod run;
+pub mod secret;
+pub mod serve;
+pub mod sign;
+pub mod tls;
+pub mod verify;
+
+pub use config::Config;
+pub use provider::Provider;
+pub use run::{RunError, run};
+pub use secret::{Secret, SecretError};

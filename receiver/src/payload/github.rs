@@ -1,0 +1,33 @@
+//! GitHub's `push` (branches and tags; created, updated, forced, deleted) and `ping`. What `create` and `delete` say, the
+//! push beside them says too.
+
+use serde::Deserialize;
+
+use super::{Ignored, Reading, Unreadable, json, other_event, push};
+use crate::verify::Verified;
+
+#[derive(Deserialize)]
+struct Body {
+    #[serde(rename = "ref")]
+    reference: Option<String>,
+    before: Option<String>,
+    after: Option<String>,
+    repository: Option<Repository>,
+}
+
+#[derive(Deserialize)]
+struct Repository {
+    full_name: Option<String>,
+}
+
+pub(super) fn read(verified: &Verified) -> Result<Reading, Unreadable> {
+    match verified.event() {
+        "push" => {
+            let body: Body = json(verified.body())?;
+            let full_name = body.repository.and_then(|repository| repository.full_name);
+            push(full_name, body.reference, body.before, body.after, "repository.full_name")
+        }
+        "ping" => Ok(Reading::Ignored(Ignored::Ping)),
+        _ => Ok(other_event(verified)),
+    }
+}

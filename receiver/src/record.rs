@@ -1,0 +1,123 @@
+//! What is known about one request, filled in as it goes through, and the one log line and the counts it ends with.
+//! Holds names and ids only: no secret, no signature, no body can get in here.
+
+use std::time::Instant;
+
+use towline_proto::CommitEvent;
+
+use crate::answer::Answer;
+use crate::config::Hook;
+use crate::metrics::{DeliveryLabels, Metrics, event_label};
+
+/// One request on its way. Every text in it is sanitised where it is read.
+#[derive(Debug)]
+pub(crate) struct Record {
+    pub(crate) request: String,
+    started: Instant,
+    hook: String,
+    provider: &'static str,
+    event: String,
+    delivery: String,
+    repository: String,
+    reference: String,
+    after: String,
+    /// Why, where the outcome alone does not say it.
+    reason: String,
+    sequence: Option<u64>,
+    body_bytes: u64,
+}
+
+impl Record {
+    pub(crate) fn start(request: String) -> Self {
+        Self {
+            request,
+            started: Instant::now(),
+            hook: String::new(),
+            provider: "",
+            event: String::new(),
+            delivery: String::new(),
+            repository: String::new(),
+            reference: String::new(),
+            after: String::new(),
+            reason: String::new(),
+            sequence: None,
+            body_bytes: 0,
+        }
+    }
+
+    pub(crate) fn set_hook(&mut self, hook: &Hook) {
+        self.hook = hook.path().to_owned();
+        self.provider = hook.provider().name();
+    }
+
+    pub(crate) fn set_names(&mut self, (event, delivery): (String, String)) {
+        (self.event, self.delivery) = (event, delivery);
+    }
+
+    pub(crate) fn set_body_bytes(&mut self, bytes: usize) {
+        self.body_bytes = bytes as u64;
+    }
+
+    pub(crate) fn set_commit(&mut self, event: &CommitEvent) {
+        self.repository = event.repository.to_string();
+        self.reference = event.reference.to_string();
+        self.after = event.after.as_ref().map(ToString::to_string).unwrap_or_default();
+    }
+
+    pub(crate) fn set_sequence(&mut self, sequence: u64) {
+        self.sequence = Some(sequence);
+    }
+
+    pub(crate) fn set_reason(&mut self, reason: impl std::fmt::Display) {
+        self.reason = reason.to_string();
+    }
+
+    /// Counts and logs. Requests that never named a hook are not worth a line each at `info`: anybody can send them.
+    pub(crate) fn finish(self, answer: &Answer, metrics: &Metrics) {
+        let (outcome, status) = (answer.outcome(), answer.status().as_u16());
+        let duration = self.started.elapsed();
+        let labels = DeliveryLabels {
+            hook: self.hook.clone(),
+            provider: self.provider,
+            event: event_label(&self.event),
+            outcome,
+        };
+        metrics.deliveries.get_or_create(&labels).inc();
+        metrics.delivery_duration.observe(duration.as_secs_f64());
+        metrics.body_bytes.inc_by(self.body_bytes);
+        macro_rules! line {
+            ($level:ident) => {
+                tracing::$level!(
+                    request = self.request,
+                    hook = self.hook,
+                    provider = self.provider,
+                    event = self.event,
+                    delivery = self.delivery,
+                    repository = self.repository,
+                    reference = self.reference,
+                    after = self.after,
+                    outcome,
+                    status,
+                    reason = self.reason,
+                    sequence = self.sequence,
+                    body_bytes = self.body_bytes,
+                    duration_ms = duration.as_secs_f64() * 1000.0,
+                    "delivery"
+                )
+            };
+        }
+        match answer {
+            Answer::Accepted { .. } | Answer::Ignored { .. } | Answer::Draining => line!(info),
+            Answer::NoSuchHook | Answer::MethodNotAllowed => line!(debug),
+            Answer::Unreadable { .. }
+            | Answer::Refused
+            | Answer::UnsupportedType
+            | Answer::LengthRequired
+            | Answer::BodyTooLarge
+            | Answer::BodyTimeout
+            | Answer::BodyIncomplete
+            | Answer::Busy
+            | Answer::NotPublished => line!(warn),
+        }
+    }
+}

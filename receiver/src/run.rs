@@ -1,0 +1,49 @@
+//! The composition root: puts the parts together, starts them as owned tasks, and waits for the end.
+
+use std::sync::Arc;
+
+use prometheus_client::registry::Registry;
+use towline_daemon::admin::{self, Readiness};
+use towline_daemon::nats::NatsError;
+use towline_daemon::shutdown::Shutdown;
+use towline_daemon::tasks::{TaskFailure, Tasks, WhenItEnds};
+
+use crate::config::Config;
+use crate::listener::{self, ListenError};
+use crate::metrics::Metrics;
+use crate::publish::Publisher;
+use crate::serve::Server;
+
+/// Why a receiver ended.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error(transparent)]
+    Nats(#[from] NatsError),
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    #[error(transparent)]
+    Task(#[from] TaskFailure),
+}
+
+/// Runs until shutdown is requested and everything accepted is answered, or until a part fails.
+pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), RunError> {
+    let limits = config.limits();
+    let mut registry = Registry::default();
+    let metrics = Metrics::register(&mut registry);
+    let readiness = Readiness::new();
+    let publisher =
+        Publisher::connect(config.nats(), readiness.clone(), limits.publish_timeout, limits.connections_max).await?;
+    let listener = listener::bind(config.listen()).await?;
+
+    let tasks = Tasks::new();
+    if let Some(address) = config.admin() {
+        let admin = admin::serve(address, readiness, Arc::new(registry), shutdown.clone());
+        tasks.spawn("admin", WhenItEnds::StopsProcess, admin);
+    }
+    tasks.spawn("stream-check", WhenItEnds::StopsProcess, publisher.clone().watch_stream(shutdown.clone()));
+    let server = Arc::new(Server::new(config.hooks(), limits, publisher, metrics, shutdown.clone()));
+    let tls = config.tls().cloned();
+    tasks.spawn("public", WhenItEnds::StopsProcess, listener::run(listener, tls, server, shutdown.clone()));
+    tasks.run_until_shutdown(shutdown, limits.drain_timeout).await?;
+    Ok(())
+}

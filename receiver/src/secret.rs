@@ -1,0 +1,113 @@
+//! A hook's secret: what it is made of and where it is kept. Has no Debug, is zeroed when dropped, and leaves this type
+//! only as a borrowed key inside `verify` and `sign`.
+
+use std::path::Path;
+
+use data_encoding::{BASE64, BASE64_NOPAD};
+use secrecy::zeroize::Zeroizing;
+use secrecy::{ExposeSecret, SecretSlice};
+
+use crate::provider::Provider;
+
+/// What Standard Webhooks put before a signing key.
+const SIGNING_KEY_PREFIX: &[u8] = b"whsec_";
+
+/// GitHub's longest is 255 characters; a file that is larger is not a secret but a mistake.
+const FILE_BYTES_MAX: u64 = 4096;
+
+/// What a sender and this hook share.
+pub struct Secret(Kind);
+
+enum Kind {
+    /// Text as it was typed into the Git host's form: an HMAC key, or GitLab's token.
+    Shared(SecretSlice<u8>),
+    /// GitLab's signing token, decoded.
+    SigningKey(SecretSlice<u8>),
+}
+
+/// Why a secret cannot be used. Never says what was in the file.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretError {
+    #[error("failed to read the secret file")]
+    Read(#[source] std::io::Error),
+    #[error("the secret file has more than {FILE_BYTES_MAX} bytes")]
+    TooLong,
+    #[error("the secret is empty")]
+    Empty,
+    #[error("the secret starts with whsec_ and is not a base64 key after it")]
+    SigningKey,
+}
+
+impl Secret {
+    /// Reads a secret from a file; line breaks at its end do not belong to it.
+    pub fn read(provider: Provider, path: &Path) -> Result<Self, SecretError> {
+        if std::fs::metadata(path).map_err(SecretError::Read)?.len() > FILE_BYTES_MAX {
+            return Err(SecretError::TooLong);
+        }
+        let bytes = Zeroizing::new(std::fs::read(path).map_err(SecretError::Read)?);
+        Self::parse(provider, &bytes)
+    }
+
+    /// A secret from its text. For GitLab `whsec_…` is a signing key; for the others it is text like any other.
+    pub fn parse(provider: Provider, text: &[u8]) -> Result<Self, SecretError> {
+        let end = text.iter().rposition(|byte| !matches!(byte, b'\r' | b'\n')).map_or(0, |last| last + 1);
+        let text = &text[..end];
+        if text.iter().all(u8::is_ascii_whitespace) {
+            return Err(SecretError::Empty);
+        }
+        match (provider, text.strip_prefix(SIGNING_KEY_PREFIX)) {
+            (Provider::Gitlab, Some(encoded)) => {
+                let key = BASE64.decode(encoded).or_else(|_| BASE64_NOPAD.decode(encoded));
+                let key = key.ok().filter(|key| !key.is_empty()).ok_or(SecretError::SigningKey)?;
+                Ok(Self(Kind::SigningKey(key.into())))
+            }
+            (Provider::Github | Provider::Gitlab | Provider::Gitea, _) => Ok(Self(Kind::Shared(text.to_vec().into()))),
+        }
+    }
+
+    /// The shared text, if this is one.
+    pub(crate) fn shared(&self) -> Option<&[u8]> {
+        match &self.0 {
+            Kind::Shared(text) => Some(text.expose_secret()),
+            Kind::SigningKey(_) => None,
+        }
+    }
+
+    /// The decoded signing key, if this is one.
+    pub(crate) fn signing_key(&self) -> Option<&[u8]> {
+        match &self.0 {
+            Kind::Shared(_) => None,
+            Kind::SigningKey(key) => Some(key.expose_secret()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn line_breaks_at_the_end_do_not_belong_to_it() {
+        let secret = Secret::parse(Provider::Github, b" a b\r\n\n").unwrap();
+        assert_eq!(secret.shared(), Some(&b" a b"[..]));
+        assert!(matches!(Secret::parse(Provider::Github, b" \n"), Err(SecretError::Empty)));
+    }
+
+    #[test]
+    fn a_signing_key_is_gitlabs_only() {
+        let text = b"whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD\n";
+        let key = Secret::parse(Provider::Gitlab, text).unwrap();
+        assert_eq!(key.signing_key().map(<[u8]>::len), Some(24));
+        assert!(key.shared().is_none());
+        assert!(Secret::parse(Provider::Gitea, text).unwrap().signing_key().is_none());
+        for bad in [&b"whsec_"[..], b"whsec_***", b"whsec_abc%"] {
+            assert!(matches!(Secret::parse(Provider::Gitlab, bad), Err(SecretError::SigningKey)));
+        }
+    }
+
+    #[test]
+    fn a_missing_file_is_an_error_without_its_content() {
+        let error = Secret::read(Provider::Github, Path::new("/nowhere/secret")).err().unwrap();
+        assert!(towline_daemon::error::chain(&error).starts_with("failed to read the secret file: "));
+    }
+}

@@ -1,0 +1,172 @@
+//! The order of work for one request, and nothing before its turn: route, method, content type and declared length, then
+//! the bounded body, then judge (verify, parse, identify), then publish, then the answer.
+//!
+//! From the last byte of the body on, the work belongs to the receiver and not to the client's connection: who hangs up
+//! does not lose the event.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
+use hyper::body::Body;
+use jiff::Timestamp;
+use tokio_util::task::TaskTracker;
+use towline_daemon::shutdown::Shutdown;
+use towline_proto::subject;
+
+use crate::answer::Answer;
+use crate::body::{self, Budget, Held};
+use crate::config::Hook;
+use crate::judge::{Delivery, Identified, Judgement};
+use crate::limits::Limits;
+use crate::metrics::{Metrics, ReasonLabels};
+use crate::publish::{Message, Publisher};
+use crate::record::Record;
+use crate::route::{self, Routes};
+use crate::verify;
+
+/// Hashing and parsing this much takes about a millisecond; larger bodies go to a thread of their own, so that others'
+/// deliveries do not wait for them.
+const INLINE_BYTES_MAX: usize = 256 * 1024;
+
+/// What every request needs; one for the process.
+pub struct Server {
+    routes: Routes,
+    limits: Limits,
+    budget: Budget,
+    publisher: Publisher,
+    metrics: Metrics,
+    shutdown: Shutdown,
+    /// Deliveries whose body is complete.
+    deliveries: TaskTracker,
+}
+
+impl Server {
+    pub fn new(
+        hooks: &[Arc<Hook>],
+        limits: Limits,
+        publisher: Publisher,
+        metrics: Metrics,
+        shutdown: Shutdown,
+    ) -> Self {
+        let budget = Budget::new(limits.bodies_bytes_max);
+        Self {
+            routes: Routes::new(hooks),
+            limits,
+            budget,
+            publisher,
+            metrics,
+            shutdown,
+            deliveries: TaskTracker::new(),
+        }
+    }
+
+    pub(crate) fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Returns when no delivery is in work any more.
+    pub async fn drained(&self) {
+        self.deliveries.close();
+        self.deliveries.wait().await;
+    }
+
+    /// One request to one answer.
+    pub async fn handle<B>(self: Arc<Self>, request: Request<B>) -> Result<Response<Full<Bytes>>, Infallible>
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
+        let request_id = format!("{:016x}", fastrand::u64(..));
+        let mut record = Record::start(request_id.clone());
+        let answer = match self.receive(request, &mut record).await {
+            Ok((delivery, held)) => {
+                let server = Arc::clone(&self);
+                // Dropping the handle, as a hang-up does, leaves the task running; it is awaited in `drained`.
+                let work = self.deliveries.spawn(async move { server.deliver(delivery, held, record).await });
+                work.await.unwrap_or(Answer::NotPublished)
+            }
+            Err(answer) => {
+                record.finish(&answer, &self.metrics);
+                answer
+            }
+        };
+        Ok(answer.into_response(&request_id))
+    }
+
+    /// Everything up to the last byte of the body.
+    async fn receive<B>(&self, request: Request<B>, record: &mut Record) -> Result<(Delivery, Held), Answer>
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
+        let (head, body) = request.into_parts();
+        let hook = self.routes.find(head.uri.path())?;
+        record.set_hook(&hook);
+        record.set_names(verify::names(hook.provider(), &head.headers));
+        let declared = route::check(&head.method, &head.headers, self.limits.body_bytes_max)?;
+        if self.shutdown.is_requested() {
+            return Err(Answer::Draining);
+        }
+        let held = body::read(body, declared, self.limits.body_timeout, &self.budget).await?;
+        record.set_body_bytes(held.bytes.len());
+        Ok((Delivery { hook, headers: head.headers, received_at: Timestamp::now() }, held))
+    }
+
+    /// Everything after the last byte of the body.
+    async fn deliver(&self, delivery: Delivery, held: Held, mut record: Record) -> Answer {
+        let (bytes, share) = held.into_parts();
+        let judgement = judge_off_the_loop(delivery, bytes).await;
+        // The body is gone; what is left is small.
+        drop(share);
+        let answer = match judgement {
+            Judgement::Publish(events) => self.publish(events, &mut record).await,
+            Judgement::Answer { answer, reason } => {
+                record.set_reason(reason);
+                answer
+            }
+        };
+        record.finish(&answer, &self.metrics);
+        answer
+    }
+
+    /// All events of a delivery; one that is not published makes the sender try again with all of them.
+    async fn publish(&self, events: Vec<Identified>, record: &mut Record) -> Answer {
+        let mut all_duplicates = true;
+        for Identified { event, id } in events {
+            record.set_commit(&event);
+            let message = Message {
+                subject: subject::commit(&event.repository, &event.reference),
+                id,
+                payload: Bytes::from(event.encode()),
+            };
+            match self.publisher.publish(&message).await {
+                Ok(published) => {
+                    record.set_sequence(published.sequence);
+                    all_duplicates &= published.duplicate;
+                }
+                Err(error) => {
+                    self.metrics.publish_failures.get_or_create(&ReasonLabels { reason: error.reason() }).inc();
+                    record.set_reason(&error);
+                    return Answer::NotPublished;
+                }
+            }
+        }
+        Answer::Accepted { duplicate: all_duplicates }
+    }
+}
+
+async fn judge_off_the_loop(delivery: Delivery, body: Bytes) -> Judgement {
+    if body.len() <= INLINE_BYTES_MAX {
+        return delivery.judge(body);
+    }
+    let judged = tokio::task::spawn_blocking(move || delivery.judge(body)).await;
+    judged.unwrap_or_else(|_panicked| Judgement::Answer {
+        answer: Answer::NotPublished,
+        reason: "judging the delivery panicked".to_owned(),
+    })
+}
