@@ -14,7 +14,7 @@ use crate::allow::AllowList;
 use crate::limits::{Limits, RawLimits};
 use crate::provider::Provider;
 use crate::secret::Secret;
-use crate::tls::Tls;
+use crate::tls::{self, Tls};
 
 /// What is written, before anybody looked at it.
 #[derive(Debug, Deserialize)]
@@ -76,7 +76,7 @@ pub fn load(path: Option<&Path>) -> Result<Config, ConfigError> {
 fn validate(raw: Raw, mut mistakes: Mistakes) -> Result<Config, ConfigError> {
     let listen = mistakes.check("listen", raw.listen.parse::<SocketAddr>());
     let admin = raw.admin.map(|text| mistakes.check("admin", text.parse::<SocketAddr>()));
-    let tls = raw.tls.map(|tls| mistakes.check("tls", Tls::read(&tls.cert, &tls.key)));
+    let tls = raw.tls.map(|raw| certificate(&raw, &mut mistakes));
     mistakes.check("nats", raw.nats.check());
     let limits = raw.limits.validate(&mut mistakes);
     if raw.hooks.is_empty() {
@@ -94,6 +94,12 @@ fn validate(raw: Raw, mut mistakes: Mistakes) -> Result<Config, ConfigError> {
         return Err(ConfigError::Mistakes(mistakes));
     };
     mistakes.finish(Config { listen, admin, tls, nats: raw.nats, hooks, limits })
+}
+
+fn certificate(raw: &RawTls, mistakes: &mut Mistakes) -> Option<Tls> {
+    let chain = mistakes.check("tls.cert", tls::read_certificates(&raw.cert));
+    let key = mistakes.check("tls.key", tls::read_key(&raw.key));
+    mistakes.check("tls", Tls::new(chain?, key?))
 }
 
 fn hook(raw: RawHook, key: &str, mistakes: &mut Mistakes) -> Hook {

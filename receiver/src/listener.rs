@@ -24,6 +24,9 @@ use crate::tls::Tls;
 /// Request line and headers; GitHub's and GitLab's are below 2 KiB, an ingress adds some. More is answered with 431.
 const HEAD_BYTES_MAX: usize = 32 * 1024;
 
+/// What hyper may read ahead on one connection; it wants some beyond the head.
+const BUFFER_BYTES_MAX: usize = 2 * HEAD_BYTES_MAX;
+
 /// GitHub sends 15, Gitea 20, an ingress adds 10. More is answered with 431.
 const HEADERS_MAX: usize = 64;
 
@@ -112,7 +115,8 @@ where
         .timer(TokioTimer::new())
         .header_read_timeout(server.limits().header_timeout)
         .max_headers(HEADERS_MAX)
-        .max_buf_size(HEAD_BYTES_MAX)
+        .max_header_size(HEAD_BYTES_MAX)
+        .max_buf_size(BUFFER_BYTES_MAX)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
     let ended = tokio::select! {

@@ -25,20 +25,21 @@ pub enum TlsError {
     Unusable(#[source] rustls::Error),
 }
 
+/// The certificates of a PEM file, the server's own first.
+pub fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let chain = CertificateDer::pem_file_iter(path)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|source| TlsError::Pem { what: "certificate", path: path.to_owned(), source })?;
+    if chain.is_empty() { Err(TlsError::NoCertificate(path.to_owned())) } else { Ok(chain) }
+}
+
+/// The private key of a PEM file.
+pub fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+    PrivateKeyDer::from_pem_file(path).map_err(|source| TlsError::Pem { what: "key", path: path.to_owned(), source })
+}
+
 impl Tls {
-    pub fn read(certificate: &Path, key: &Path) -> Result<Self, TlsError> {
-        let wrong_certificate = |source| TlsError::Pem { what: "certificate", path: certificate.to_owned(), source };
-        let chain = CertificateDer::pem_file_iter(certificate)
-            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-            .map_err(wrong_certificate)?;
-        if chain.is_empty() {
-            return Err(TlsError::NoCertificate(certificate.to_owned()));
-        }
-        let key = PrivateKeyDer::from_pem_file(key).map_err(|source| TlsError::Pem {
-            what: "key",
-            path: key.to_owned(),
-            source,
-        })?;
+    pub fn new(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Result<Self, TlsError> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()

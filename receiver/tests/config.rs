@@ -1,0 +1,116 @@
+//! A configuration is read whole, and everything wrong with it is said at once.
+
+use std::path::{Path, PathBuf};
+
+use towline_daemon::config::ConfigError;
+use towline_receiver::config::{self, Config};
+use towline_receiver::limits::Limits;
+use towline_receiver::{Provider, Secret};
+
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn new() -> Self {
+        let folder = Self(tempfile::tempdir().unwrap());
+        folder.write("github", "a secret\n");
+        folder.write("gitlab", "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD\n");
+        folder.write("empty", "\n");
+        folder
+    }
+
+    fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.0.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    fn load(&self, text: &str) -> Result<Config, ConfigError> {
+        let text = text.replace("$DIR", &self.0.path().display().to_string());
+        config::load(Some(&self.write("receiver.toml", &text)))
+    }
+
+    fn mistakes(&self, text: &str) -> Vec<String> {
+        let Err(ConfigError::Mistakes(mistakes)) = self.load(text) else { panic!("no mistakes") };
+        mistakes
+            .iter()
+            .map(|mistake| mistake.to_string().replace(&self.0.path().display().to_string(), "$DIR"))
+            .collect()
+    }
+}
+
+const GOOD: &str = r#"
+listen = "127.0.0.1:0"
+admin = "127.0.0.1:0"
+[nats]
+url = "nats://127.0.0.1:4222"
+[[hooks]]
+path = "/hooks/github"
+provider = "github"
+host = "github.com"
+secrets = ["$DIR/github", "$DIR/gitlab"]
+repositories = ["org/*"]
+[[hooks]]
+path = "/hooks/gitlab"
+provider = "gitlab"
+host = "gitlab.com"
+secrets = ["$DIR/gitlab"]
+"#;
+
+#[test]
+fn a_good_one_with_defaults() {
+    let config = Folder::new().load(GOOD).unwrap();
+    assert_eq!(config.hooks().len(), 2);
+    let hook = &config.hooks()[0];
+    assert_eq!((hook.path(), hook.provider(), hook.host()), ("/hooks/github", Provider::Github, "github.com"));
+    assert_eq!(hook.secrets().len(), 2);
+    assert!(hook.allows("org/app") && !hook.allows("other/app"));
+    assert_eq!(config.limits(), Limits::default());
+    assert!(config.tls().is_none());
+}
+
+#[test]
+fn all_mistakes_at_once() {
+    let text = r#"
+listen = "everywhere"
+[tls]
+cert = "$DIR/github"
+key = "$DIR/none"
+[nats]
+url = "https://nats"
+[limits]
+connections_max = 0
+body_bytes_max = 1000
+bodies_bytes_max = 10
+[[hooks]]
+path = "hooks"
+provider = "github"
+host = "git hub"
+secrets = ["$DIR/none", "$DIR/empty"]
+repositories = ["https://github.com/org/app"]
+[[hooks]]
+path = "hooks"
+provider = "gitlab"
+host = "gitlab.com"
+"#;
+    insta::assert_snapshot!(Folder::new().mistakes(text).join("\n"));
+}
+
+#[test]
+fn unknown_keys_and_providers_name_the_nearest() {
+    let text = GOOD.replace("host = \"gitlab.com\"", "host = \"gitlab.com\"\nsecret = \"x\"");
+    assert_eq!(Folder::new().mistakes(&text), ["hooks[1].secret: unknown key, did you mean `secrets`?"]);
+    let text = GOOD.replace("\"gitlab\"", "\"gitlap\"");
+    assert_eq!(Folder::new().mistakes(&text), ["hooks[1].provider: unknown value `gitlap`, did you mean `gitlab`?"]);
+}
+
+#[test]
+fn a_signing_key_that_is_none_is_a_mistake_without_the_key() {
+    let folder = Folder::new();
+    folder.write("gitlab", "whsec_hunter2!!");
+    let mistakes = folder.mistakes(&GOOD.replace("[\"$DIR/github\", \"$DIR/gitlab\"]", "[\"$DIR/github\"]"));
+    assert_eq!(
+        mistakes,
+        ["hooks[1].secrets[0] ($DIR/gitlab): the secret starts with whsec_ and is not a base64 key after it"]
+    );
+    assert!(Secret::read(Provider::Github, Path::new(&folder.0.path().join("gitlab"))).is_ok());
+}
