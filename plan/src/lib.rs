@@ -14,6 +14,7 @@ pub mod manifest;
 pub mod object;
 pub mod observed;
 pub mod order;
+pub mod redact;
 pub mod schedule;
 pub mod tree;
 pub mod watched;

@@ -1,7 +1,6 @@
 //! `GitSource`: a repository and the ref to follow.
 
-use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::CustomResource;
 use kube::core::Duration;
 use schemars::JsonSchema;
@@ -113,7 +112,7 @@ pub struct GitSourceStatus {
     pub sequence: Option<u64>,
     /// When the repository was last asked, whatever the answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last_attempt: Option<Timestamp>,
+    pub last_attempt: Option<Time>,
     /// The last commit event that arrived.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_event: Option<LastEvent>,
@@ -127,5 +126,5 @@ pub struct GitSourceStatus {
 pub struct LastEvent {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<String>,
-    pub at: Timestamp,
+    pub at: Time,
 }

@@ -2,8 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::CustomResource;
 use kube::core::Duration;
@@ -131,7 +130,7 @@ pub struct InventoryReference {
 pub struct HistoryEntry {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<String>,
-    pub at: Timestamp,
+    pub at: Time,
     /// The reason of the Ready condition it ended with.
     pub reason: String,
     /// How many passes in a row ended so.

@@ -1,0 +1,92 @@
+//! Which kinds the cluster serves.
+//!
+//! A group whose discovery document is stale (its aggregated API server is down) is left out: of its kinds nothing is known.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use kube::core::ApiResource;
+use kube::core::discovery::v2::{APIGroupDiscovery, APIVersionDiscovery};
+use towline_plan::desired::{Kinds, Scope};
+use towline_plan::object::GroupKind;
+
+use super::{Cluster, RequestError, bounded};
+
+/// The kinds a cluster serves, and how to address them.
+#[derive(Debug, Clone, Default)]
+pub struct Served {
+    pub kinds: Kinds,
+    resources: HashMap<(GroupKind, String), ApiResource>,
+    /// The version the server prefers.
+    preferred: HashMap<GroupKind, String>,
+}
+
+impl Served {
+    /// How to address a kind in a version, or in the one the server prefers where that version is gone.
+    pub(super) fn resource(&self, kind: &GroupKind, version: &str) -> Option<&ApiResource> {
+        let in_version = |version: &str| self.resources.get(&(kind.clone(), version.to_owned()));
+        in_version(version).or_else(|| in_version(self.preferred.get(kind)?))
+    }
+
+    fn add(&mut self, groups: Vec<APIGroupDiscovery>) {
+        for group in groups {
+            let name = group.metadata.as_ref().and_then(|m| m.name.clone()).unwrap_or_default();
+            for version in group.versions {
+                if version.freshness.as_deref() != Some("Stale") {
+                    self.add_version(&name, version);
+                }
+            }
+        }
+    }
+
+    fn add_version(&mut self, group: &str, discovery: APIVersionDiscovery) {
+        let Some(version) = discovery.version else { return };
+        for resource in discovery.resources {
+            let (Some(plural), Some(kind)) =
+                (resource.resource, resource.response_kind.and_then(|k| k.kind).filter(|k| !k.is_empty()))
+            else {
+                continue;
+            };
+            // What can be neither applied nor watched (reviews, bindings) is nothing a Sync can own.
+            if !["patch", "list", "watch", "delete"].iter().all(|verb| resource.verbs.iter().any(|v| v == verb)) {
+                continue;
+            }
+            let scope = match resource.scope.as_deref() {
+                Some("Cluster") => Scope::Cluster,
+                _ => Scope::Namespaced,
+            };
+            let api_version = if group.is_empty() { version.clone() } else { format!("{group}/{version}") };
+            let id = GroupKind::new(group, &kind);
+            let (group, version) = (group.to_owned(), version.clone());
+            self.kinds.add(id.clone(), &version, scope);
+            // The server lists versions by preference.
+            self.preferred.entry(id.clone()).or_insert_with(|| version.clone());
+            self.resources.insert((id, version.clone()), ApiResource { group, version, api_version, kind, plural });
+        }
+    }
+}
+
+impl Cluster {
+    /// The kinds as last discovered.
+    pub async fn served(&self) -> Arc<Served> {
+        Arc::clone(&*self.served.read().await)
+    }
+
+    /// Asks the API server again which kinds it serves: two requests.
+    ///
+    /// # Errors
+    /// The API server does not answer; what was known stays.
+    pub async fn discover(&self) -> Result<Arc<Served>, RequestError> {
+        let what = || "asking the API server which kinds it serves".to_owned();
+        let (core, groups) = tokio::try_join!(
+            bounded(what, self.client.list_core_api_versions_aggregated()),
+            bounded(what, self.client.list_api_groups_aggregated()),
+        )?;
+        let mut served = Served::default();
+        served.add(core.items);
+        served.add(groups.items);
+        let served = Arc::new(served);
+        *self.served.write().await = Arc::clone(&served);
+        Ok(served)
+    }
+}

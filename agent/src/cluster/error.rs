@@ -1,0 +1,90 @@
+//! A request that failed: what it was for, and what kind of failure it is.
+//!
+//! Knows status codes. Must not know what a caller makes of a refusal.
+
+use std::time::Duration;
+
+/// A failed request to the API server.
+#[derive(Debug, thiserror::Error)]
+#[error("{what}")]
+pub struct RequestError {
+    what: String,
+    source: Cause,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Cause {
+    /// The API server's own words.
+    #[error("{message}")]
+    Status { code: u16, reason: String, message: String, about: Option<String> },
+    #[error("no answer within {} s", .0.as_secs())]
+    Timeout(Duration),
+    #[error("the API server cannot be reached")]
+    Transport(#[source] Box<kube::Error>),
+}
+
+impl RequestError {
+    pub(super) fn new(what: String, error: kube::Error) -> Self {
+        let source = match error {
+            kube::Error::Api(status) => Cause::Status {
+                code: status.code,
+                reason: status.reason.clone(),
+                message: status.message.clone(),
+                about: status.details.as_ref().map(|d| d.kind.clone()),
+            },
+            other => Cause::Transport(Box::new(other)),
+        };
+        Self { what, source }
+    }
+
+    pub(super) fn timeout(what: String, after: Duration) -> Self {
+        Self { what, source: Cause::Timeout(after) }
+    }
+
+    fn code(&self) -> Option<u16> {
+        match &self.source {
+            Cause::Status { code, .. } => Some(*code),
+            Cause::Timeout(_) | Cause::Transport(_) => None,
+        }
+    }
+
+    /// The API server judged the request and will judge it the same way again: 4xx, except those that say "later".
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        // 401: our credentials, not the object. 408, 429: later. 409: somebody was faster.
+        matches!(self.code(), Some(code @ 400..=499) if !matches!(code, 401 | 408 | 409 | 429))
+    }
+
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        self.code() == Some(404)
+    }
+
+    /// Somebody else wrote first, or the object is another one by now.
+    #[must_use]
+    pub fn is_conflict(&self) -> bool {
+        self.code() == Some(409)
+    }
+
+    /// The object's namespace does not exist.
+    #[must_use]
+    pub fn is_missing_namespace(&self) -> bool {
+        matches!(&self.source, Cause::Status { code: 404, about: Some(about), .. } if about == "namespaces")
+    }
+
+    /// The kind itself is unknown to the server: it answers in plain text, without a Status.
+    #[must_use]
+    pub fn is_unknown_kind(&self) -> bool {
+        matches!(&self.source, Cause::Status { code: 404, about: None, .. })
+    }
+
+    /// The API server's words or the failure in ours, without what was attempted.
+    #[must_use]
+    pub fn cause(&self) -> String {
+        match &self.source {
+            Cause::Status { message, reason, code, .. } if message.is_empty() => format!("{code} {reason}"),
+            Cause::Status { message, .. } => message.clone(),
+            cause => towline_daemon::error::chain(cause),
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! Object metadata to what `plan` knows of a live object.
+
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
+use kube::core::{ObjectMeta, PartialObjectMeta};
+use kube::{ResourceExt as _, core::DynamicObject};
+use towline_plan::object::{ANNOTATION_PRUNE, LABEL_SYNC_NAME, LABEL_SYNC_NAMESPACE, SyncKey};
+use towline_plan::observed::{FIELD_MANAGER, Live, Writer};
+
+pub(super) type Meta = PartialObjectMeta<DynamicObject>;
+
+/// What a live object's metadata says.
+pub(super) fn live(meta: &Meta) -> Live {
+    let labels = meta.labels();
+    let label = |key: &str| labels.get(key).filter(|value| !value.is_empty()).cloned();
+    let owner = label(LABEL_SYNC_NAME).zip(label(LABEL_SYNC_NAMESPACE));
+    Live {
+        uid: meta.uid().unwrap_or_default(),
+        resource_version: meta.resource_version().unwrap_or_default(),
+        fingerprint: fingerprint(&meta.metadata),
+        owner: owner.map(|(name, namespace)| SyncKey { namespace, name }),
+        prune_disabled: meta.annotations().get(ANNOTATION_PRUNE).is_some_and(|value| value == "disabled"),
+        last_writer: last_writer(meta.managed_fields()),
+    }
+}
+
+/// Moves with everything but the status: uid, generation, labels, annotations, owners, finalizers, and which manager owns
+/// which fields since when. Kinds without a generation (ConfigMap, Secret, Service, …) could change without any of these
+/// within one second, so for them the resource version counts.
+fn fingerprint(meta: &ObjectMeta) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    meta.uid.hash(&mut hasher);
+    meta.generation.hash(&mut hasher);
+    if meta.generation.is_none() {
+        meta.resource_version.hash(&mut hasher);
+    }
+    meta.labels.hash(&mut hasher);
+    meta.annotations.hash(&mut hasher);
+    meta.finalizers.hash(&mut hasher);
+    meta.deletion_timestamp.is_some().hash(&mut hasher);
+    for owner in meta.owner_references.iter().flatten() {
+        owner.uid.hash(&mut hasher);
+    }
+    for entry in writes(meta.managed_fields.as_deref().unwrap_or_default()) {
+        entry.manager.hash(&mut hasher);
+        entry.operation.hash(&mut hasher);
+        entry.time.as_ref().map(|t| t.0).hash(&mut hasher);
+        entry.fields_v1.as_ref().map(|f| f.0.to_string()).hash(&mut hasher);
+    }
+    hasher.finish()
+}
+
+/// Writes to the object itself; those to its status and scale come as subresources.
+fn writes(entries: &[ManagedFieldsEntry]) -> impl Iterator<Item = &ManagedFieldsEntry> {
+    entries.iter().filter(|e| e.subresource.as_deref() != Some("status"))
+}
+
+fn last_writer(entries: &[ManagedFieldsEntry]) -> Option<Writer> {
+    let others = writes(entries).filter(|e| e.manager.as_deref() != Some(FIELD_MANAGER));
+    let last = others.max_by_key(|e| e.time.as_ref().map(|t| t.0))?;
+    Some(Writer { manager: last.manager.clone().unwrap_or_default(), at: last.time.as_ref().map(|t| t.0) })
+}

@@ -1,0 +1,59 @@
+//! The API server of the agent's own cluster: the only place that imports the kube client.
+//!
+//! Knows requests and their answers, and turns both into values of `plan`. Must not decide anything.
+
+mod connect;
+mod discovery;
+mod error;
+mod live;
+mod objects;
+mod records;
+mod resources;
+mod watches;
+
+pub use connect::{ConnectError, ConnectSettings, connect};
+pub use discovery::Served;
+pub use error::RequestError;
+pub use objects::Applied;
+pub use records::{EventKind, Record};
+pub use resources::{Change, ResourceEvent, Resources};
+pub use watches::{Watches, locked};
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::runtime::events::{Recorder, Reporter};
+
+/// How long one request may take before it counts as unanswered. The API server itself gives up at 60 s; admission
+/// webhooks, the slow part, are limited to 30 s.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(35);
+
+/// A connection to the cluster, cheap to clone.
+#[derive(Clone)]
+pub struct Cluster {
+    client: kube::Client,
+    served: Arc<tokio::sync::RwLock<Arc<Served>>>,
+    recorder: Recorder,
+}
+
+impl Cluster {
+    /// A cluster by its client; nothing is asked of it yet.
+    #[must_use]
+    pub fn new(client: kube::Client) -> Self {
+        let reporter = Reporter { controller: "towline-agent".to_owned(), instance: None };
+        let recorder = Recorder::new(client.clone(), reporter);
+        Self { client, served: Arc::default(), recorder }
+    }
+}
+
+/// Bounds a request, and names it in its error.
+async fn bounded<T>(
+    what: impl FnOnce() -> String,
+    request: impl Future<Output = Result<T, kube::Error>>,
+) -> Result<T, RequestError> {
+    match tokio::time::timeout(REQUEST_TIMEOUT, request).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(error)) => Err(RequestError::new(what(), error)),
+        Err(_) => Err(RequestError::timeout(what(), REQUEST_TIMEOUT)),
+    }
+}

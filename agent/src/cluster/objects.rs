@@ -1,0 +1,99 @@
+//! Managed objects: dry-run, apply, look, delete.
+
+use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions, PropagationPolicy, ValidationDirective};
+use kube::core::{ApiResource, DynamicObject};
+use serde_json::Value;
+use towline_plan::desired::Desired;
+use towline_plan::object::ObjectId;
+use towline_plan::observed::{FIELD_MANAGER, Live};
+
+use super::live::{Meta, live};
+use super::{Cluster, RequestError, bounded};
+
+/// What an apply, or the dry-run of one, answered.
+#[derive(Debug, Clone)]
+pub struct Applied {
+    pub live: Live,
+    /// The object was not there before: a dry-run of a creation has no resource version yet.
+    pub created: bool,
+}
+
+impl Cluster {
+    /// What a server-side apply of the object would answer.
+    ///
+    /// # Errors
+    /// The API server refuses it, or cannot judge it.
+    pub async fn dry_run(&self, resource: &ApiResource, object: &Desired) -> Result<Applied, RequestError> {
+        self.patch(resource, object, true).await
+    }
+
+    /// Applies the object.
+    ///
+    /// # Errors
+    /// The API server refuses it, or could not do it.
+    pub async fn apply(&self, resource: &ApiResource, object: &Desired) -> Result<Applied, RequestError> {
+        self.patch(resource, object, false).await
+    }
+
+    async fn patch(&self, resource: &ApiResource, object: &Desired, dry_run: bool) -> Result<Applied, RequestError> {
+        let params = PatchParams {
+            dry_run,
+            force: true,
+            field_manager: Some(FIELD_MANAGER.to_owned()),
+            // A misspelt field that is dropped without a word would be a silent failure.
+            field_validation: Some(ValidationDirective::Strict),
+        };
+        let api = self.objects(resource, &object.id);
+        let patch = Patch::Apply(&object.value);
+        let what = || format!("{} {}", if dry_run { "dry-running" } else { "applying" }, object.id);
+        let meta: Meta = bounded(what, api.patch_metadata(&object.id.name, &params, &patch)).await?;
+        let live = live(&meta);
+        Ok(Applied { created: live.resource_version.is_empty(), live })
+    }
+
+    /// The live object's metadata, `None` if it does not exist.
+    ///
+    /// # Errors
+    /// The API server does not answer or does not allow it.
+    pub async fn look(&self, resource: &ApiResource, id: &ObjectId) -> Result<Option<Live>, RequestError> {
+        let api = self.objects(resource, id);
+        let meta = bounded(|| format!("looking at {id}"), api.get_metadata_opt(&id.name)).await?;
+        Ok(meta.as_ref().map(live))
+    }
+
+    /// Deletes exactly the object that was looked at.
+    ///
+    /// # Errors
+    /// It changed or was replaced since (a conflict), or the API server refuses.
+    pub async fn delete(&self, resource: &ApiResource, id: &ObjectId, seen: &Live) -> Result<(), RequestError> {
+        let params = DeleteParams {
+            propagation_policy: Some(PropagationPolicy::Background),
+            preconditions: Some(Preconditions {
+                uid: Some(seen.uid.clone()),
+                resource_version: Some(seen.resource_version.clone()),
+            }),
+            ..DeleteParams::default()
+        };
+        let api = self.objects(resource, id);
+        bounded(|| format!("deleting {id}"), api.delete(&id.name, &params)).await.map(drop)
+    }
+
+    /// Whether a custom resource definition is established: its kinds can be used.
+    ///
+    /// # Errors
+    /// The API server does not answer.
+    pub async fn is_established(&self, resource: &ApiResource, name: &str) -> Result<bool, RequestError> {
+        let api: Api<DynamicObject> = Api::all_with(self.client.clone(), resource);
+        let definition = bounded(|| format!("looking at CustomResourceDefinition/{name}"), api.get(name)).await?;
+        let conditions = definition.data["status"]["conditions"].as_array();
+        let is_true = |c: &&Value| c["type"] == "Established" && c["status"] == "True";
+        Ok(conditions.is_some_and(|conditions| conditions.iter().any(|c| is_true(&c))))
+    }
+
+    fn objects(&self, resource: &ApiResource, id: &ObjectId) -> Api<DynamicObject> {
+        match &id.namespace {
+            Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, resource),
+            None => Api::all_with(self.client.clone(), resource),
+        }
+    }
+}
