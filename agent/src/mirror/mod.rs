@@ -1,0 +1,74 @@
+//! The mirror of one repository: a bare, shallow copy on disk, fetched over smart HTTP and read without a checkout.
+//!
+//! Knows Git: refs, commits, trees, packs. It alone imports `gix`. Must not know what a Sync or a manifest means, nor when to
+//! look: it blocks its caller's thread until done, out of time or interrupted (never call it on a thread that drives async
+//! tasks), and never retries.
+//!
+//! In the order in which a revision travels:
+//!
+//! 1. [`Mirror::open`] makes sure that a repository is there (`open`, `store`): what is not ours or not whole is rebuilt.
+//! 2. [`Mirror::resolve`] asks for one ref (`ls_refs`), [`Mirror::fetch`] brings its commit and what is below it (`fetch`). Both
+//!    hold a conversation (`conversation`) over HTTP (`wire`, `exchange`), in which every wait ends at a deadline (`halt`). A
+//!    lock (`lock`) keeps two fetches apart, also between processes.
+//! 3. [`Mirror::holds`] walks what a commit reaches (`reach`); [`Mirror::read`] and [`Mirror::object_id`] take it from the object
+//!    database (`read`).
+//! 4. Packs that pile up become one (`repack`). [`Mirror::pin`] says what has to survive that.
+//!
+//! Where it keeps what: `<storage>/mirrors/<token>` is the repository, `<token>.lock` its lock, `<token>.new` and `<token>.old` a
+//! rebuild that is under way. All of it may be lost at the price of a fetch.
+
+use std::path::PathBuf;
+
+mod conversation;
+mod exchange;
+mod fetch;
+mod halt;
+mod lock;
+mod ls_refs;
+mod open;
+mod reach;
+mod read;
+mod repack;
+mod store;
+mod tip;
+mod wire;
+
+#[cfg(test)]
+mod tests;
+
+pub use conversation::FetchError;
+pub use open::OpenError;
+pub use read::ReadError;
+pub use store::PinError;
+pub use tip::Tip;
+
+/// A handle on the mirror of one repository: cheap to clone, holds nothing open.
+#[derive(Clone)]
+pub struct Mirror {
+    /// The bare repository.
+    directory: PathBuf,
+    /// Whose mirror it is: what the directory is named after.
+    identity: towline_proto::RepositoryId,
+    /// Without credentials: this one is logged, stored and shown.
+    url: String,
+    /// From the URL, where it names a user and a password.
+    account: Option<gix::sec::identity::Account>,
+}
+
+impl Mirror {
+    /// Where it fetches from, without credentials.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Which repository it mirrors, as commit events call it.
+    pub fn repository(&self) -> &towline_proto::RepositoryId {
+        &self.identity
+    }
+}
+
+impl std::fmt::Debug for Mirror {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Mirror").field("directory", &self.directory).field("url", &self.url).finish_non_exhaustive()
+    }
+}

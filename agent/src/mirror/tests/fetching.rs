@@ -1,0 +1,189 @@
+//! What a fetch brings.
+
+use super::lab::{Lab, fetch, fetch_main, files, name, noise, resolve};
+use crate::mirror::{FetchError, Mirror, OpenError};
+
+fn pair(path: &str, contents: &str) -> (String, String) {
+    (path.to_owned(), contents.to_owned())
+}
+
+#[test]
+fn a_first_fetch_brings_the_tip_and_its_files() {
+    let lab = Lab::new();
+    let mirror = lab.mirror();
+    let tip = fetch_main(&mirror);
+    assert_eq!(tip.commit, lab.head());
+    assert_eq!(tip.author, "Ada Author <someone@example.org>");
+    assert_eq!(tip.committer, "Carl Committer <someone@example.org>");
+    assert_eq!((tip.subject.as_str(), tip.committed_at.to_string().as_str()), ("first", "2026-01-02T03:04:05Z"));
+    assert!(mirror.holds(&tip.commit));
+    assert_eq!(
+        files(&mirror, &tip.commit, ""),
+        [pair("apps/web.yaml", "kind: Web\n"), pair("infra/dns.yaml", "kind: Dns\n")]
+    );
+}
+
+#[test]
+fn only_what_changed_crosses_the_wire() {
+    let lab = Lab::new();
+    for file in 0..200 {
+        lab.write(&format!("apps/{file}.yaml"), &noise(file, 2000));
+    }
+    lab.commit("many");
+    let mirror = lab.mirror();
+    let first = fetch_main(&mirror);
+    assert!(first.received_bytes > 100_000, "{first:?}");
+    lab.write("apps/7.yaml", "kind: Small\n");
+    let changed = lab.commit("small");
+    let second = fetch_main(&mirror);
+    assert_eq!(second.commit, changed);
+    // The one large thing left is the folder with its 201 names and ids.
+    assert!(second.received_bytes < 12_000, "{second:?}");
+    assert_eq!(files(&mirror, &changed, "apps/7.yaml"), [pair("apps/7.yaml", "kind: Small\n")]);
+    let nothing = fetch_main(&mirror);
+    assert_eq!((nothing.commit, nothing.received_bytes < 1000), (changed, true));
+    assert!(mirror.holds(&first.commit), "earlier commits stay");
+}
+
+#[test]
+fn history_stays_away() {
+    let lab = Lab::new();
+    let old = lab.head();
+    let new = lab.commit("second");
+    let mirror = lab.mirror();
+    assert_eq!(fetch_main(&mirror).commit, new);
+    assert!(!mirror.holds(&old));
+}
+
+#[test]
+fn a_forced_push_back_is_followed() {
+    let lab = Lab::new();
+    let first = lab.head();
+    let mirror = lab.mirror();
+    fetch_main(&mirror);
+    lab.write("apps/web.yaml", "kind: Broken\n");
+    let second = lab.commit("second");
+    assert_eq!(fetch_main(&mirror).commit, second);
+    lab.git(["push", "--quiet", "--force", "origin", &format!("{first}:refs/heads/main")]);
+    assert_eq!(fetch_main(&mirror).commit, first);
+    assert_eq!(files(&mirror, &first, "apps"), [pair("apps/web.yaml", "kind: Web\n")]);
+}
+
+#[test]
+fn resolving_asks_and_fetches_nothing() {
+    let lab = Lab::new();
+    let mirror = lab.mirror();
+    assert_eq!(resolve(&mirror, "refs/heads/main").unwrap(), Some(lab.head()));
+    assert_eq!(resolve(&mirror, "HEAD").unwrap(), Some(lab.head()));
+    assert_eq!(resolve(&mirror, "refs/heads/mai").unwrap(), None, "a prefix is not the ref");
+    assert!(!mirror.holds(&lab.head()));
+}
+
+#[test]
+fn a_deleted_branch_is_an_error_and_leaves_its_last_tip() {
+    let lab = Lab::new();
+    let mirror = lab.mirror();
+    lab.git(["push", "--quiet", "origin", "HEAD:refs/heads/gone"]);
+    let tip = fetch(&mirror, "refs/heads/gone").unwrap();
+    lab.git(["push", "--quiet", "origin", ":refs/heads/gone"]);
+    let error = fetch(&mirror, "refs/heads/gone").unwrap_err();
+    assert!(matches!(error, FetchError::RefNotFound { .. }) && !error.is_retryable(), "{error:?}");
+    assert_eq!(error.to_string(), format!("fetch refs/heads/gone from {}: the repository has no such ref", lab.url()));
+    assert_eq!(resolve(&mirror, "refs/heads/gone").unwrap(), None);
+    assert!(mirror.holds(&tip.commit));
+    // A folder in the place of a file is no obstacle.
+    lab.git(["push", "--quiet", "origin", "HEAD:refs/heads/gone/too"]);
+    assert_eq!(fetch(&mirror, "refs/heads/gone/too").unwrap().commit, tip.commit);
+}
+
+#[test]
+fn tags_and_other_names_are_peeled_to_their_commit() {
+    let lab = Lab::new();
+    let mirror = lab.mirror();
+    lab.git(["tag", "-a", "v1", "-m", "one"]);
+    lab.git(["tag", "light"]);
+    lab.git(["push", "--quiet", "origin", "v1", "light", "HEAD:refs/pull/1/head"]);
+    for reference in ["refs/tags/v1", "refs/tags/light", "refs/pull/1/head", "HEAD"] {
+        assert_eq!(resolve(&mirror, reference).unwrap(), Some(lab.head()), "{reference}");
+        assert_eq!(fetch(&mirror, reference).unwrap().commit, lab.head(), "{reference}");
+    }
+    // A tag that moves.
+    lab.write("apps/web.yaml", "kind: Web2\n");
+    let second = lab.commit("second");
+    lab.git(["tag", "-f", "-a", "v1", "-m", "one again"]);
+    lab.git(["push", "--quiet", "--force", "origin", "v1"]);
+    assert_eq!(fetch(&mirror, "refs/tags/v1").unwrap().commit, second);
+}
+
+#[test]
+fn what_is_not_a_commit_is_an_error() {
+    let lab = Lab::new();
+    let blob = lab.git(["hash-object", "-w", "apps/web.yaml"]);
+    lab.git(["push", "--quiet", "origin", &format!("{blob}:refs/tags/blob")]);
+    let error = fetch(&lab.mirror(), "refs/tags/blob").unwrap_err();
+    assert!(matches!(error, FetchError::NotACommit { .. }), "{error:?}");
+    let error = fetch(&lab.mirror(), "refs/heads/*").unwrap_err();
+    assert!(matches!(error, FetchError::RefInvalid { .. }), "{error:?}");
+}
+
+#[test]
+fn an_empty_repository_has_no_refs() {
+    let lab = Lab::new();
+    lab.git_in(&lab.folder.path().join("served"), ["init", "--quiet", "--bare", "org/empty.git"]);
+    let url = lab.url().replace("fleet", "empty");
+    let mirror = Mirror::open(&lab.storage, &url).unwrap();
+    assert_eq!(resolve(&mirror, "refs/heads/main").unwrap(), None);
+    assert_eq!(resolve(&mirror, "HEAD").unwrap(), None);
+    assert!(matches!(fetch(&mirror, "refs/heads/main").unwrap_err(), FetchError::RefNotFound { .. }));
+}
+
+#[test]
+fn a_sha256_repository_is_not_supported() {
+    let lab = Lab::new();
+    let served = lab.folder.path().join("served");
+    lab.git_in(
+        &served,
+        ["init", "--quiet", "--bare", "--object-format=sha256", "--initial-branch=main", "org/new.git"],
+    );
+    lab.git_in(lab.folder.path(), ["init", "--quiet", "--object-format=sha256", "--initial-branch=main", "new"]);
+    let work = lab.folder.path().join("new");
+    lab.git_in(&work, ["commit", "--quiet", "--allow-empty", "-m", "first"]);
+    lab.git_in(&work, ["push", "--quiet", served.join("org/new.git").to_str().unwrap(), "HEAD:refs/heads/main"]);
+    let mirror = Mirror::open(&lab.storage, &lab.url().replace("fleet", "new")).unwrap();
+    let error = fetch(&mirror, "refs/heads/main").unwrap_err();
+    assert!(matches!(error, FetchError::NotSupported { .. }) && !error.is_retryable(), "{error:?}");
+}
+
+#[test]
+fn texts_of_a_commit_are_bounded_and_harmless() {
+    let lab = Lab::new();
+    lab.commit(&format!("\u{1b}[31mred {}\n\nbody", "x".repeat(5000)));
+    let tip = fetch_main(&lab.mirror());
+    assert!(tip.subject.len() <= 216 && !tip.subject.contains(char::is_control), "{:?}", tip.subject);
+    assert!(tip.subject.contains("[31mred xxx"), "{:?}", tip.subject);
+}
+
+#[test]
+fn only_http_for_now() {
+    let folder = tempfile::tempdir().unwrap();
+    for (url, scheme) in [
+        ("ssh://git@github.com/org/fleet.git", "ssh"),
+        ("git@github.com:org/fleet.git", "ssh"),
+        ("file:///srv/fleet.git", "file"),
+        ("/srv/fleet.git", "file"),
+        ("git://github.com/org/fleet.git", "git"),
+    ] {
+        let error = Mirror::open(folder.path(), url).unwrap_err();
+        assert!(matches!(&error, OpenError::NotSupported { scheme: found } if found == scheme), "{url}: {error:?}");
+    }
+    assert_eq!(folder.path().read_dir().unwrap().count(), 0);
+}
+
+#[test]
+fn one_repository_has_one_mirror() {
+    let lab = Lab::new();
+    let tip = fetch_main(&lab.mirror());
+    let other = format!("http://{}/Org/Fleet", lab.server.address);
+    assert!(Mirror::open(&lab.storage, &other).unwrap().holds(&tip.commit));
+    assert_eq!(name("refs/heads/main").short(), "main");
+}

@@ -1,0 +1,197 @@
+//! HTTP, as gix needs it: requests whose every wait ends in time.
+//!
+//! Knows HTTP, TLS and redirects. Must not know Git's protocol beyond its content types. It exists because gix's own HTTP client
+//! has no overall deadline, cannot be interrupted while a server says nothing, and tells neither `Retry-After` nor, in a type, the
+//! status.
+//!
+//! All IO runs on a small runtime of its own, driven only from inside [`Wire::wait`]: there is no thread to outlive a fetch, and
+//! dropping the wire closes its connections at once.
+
+use std::cell::{Cell, RefCell};
+use std::error::Error;
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+
+use reqwest::header::{HeaderMap, LOCATION, RETRY_AFTER};
+use reqwest::{StatusCode, Url};
+use tokio::runtime::Runtime;
+
+use super::halt::{Halt, LOOK_EVERY, Stop};
+
+/// A host that is there answers a SYN in less than a second; this leaves room for retransmissions and a TLS handshake.
+const CONNECT_WITHIN: Duration = Duration::from_secs(15);
+
+/// Why a request brought no answer, or none that Git can use.
+#[derive(Debug, Clone)]
+pub(super) enum Failure {
+    Stopped(Stop),
+    Unreachable { cause: String },
+    Tls { cause: String },
+    Status { status: u16, retry_after: Option<Duration> },
+    Redirect { to: String },
+    NotGit { content_type: String },
+    TooLarge { bytes_max: u64 },
+    Broken { cause: String },
+}
+
+/// One conversation's connection. Clones share it.
+#[derive(Clone)]
+pub(super) struct Wire(Rc<Shared>);
+
+struct Shared {
+    client: reqwest::Client,
+    /// Taken out when it is dropped.
+    runtime: Option<Runtime>,
+    halt: Halt,
+    received: Cell<u64>,
+    receive_max: Cell<u64>,
+    /// The first one: gix wraps and rewords what it is given, and later errors follow from it.
+    failure: RefCell<Option<Failure>>,
+}
+
+impl Wire {
+    pub(super) fn new(halt: Halt, receive_max: u64) -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        // HTTP/1.1: one stream at a time needs no flow control of its own. Redirects are judged here, one by one.
+        let builder = reqwest::Client::builder().connect_timeout(CONNECT_WITHIN).http1_only();
+        let client = builder.redirect(reqwest::redirect::Policy::none()).build().map_err(io::Error::other)?;
+        Ok(Self(Rc::new(Shared {
+            client,
+            runtime: Some(runtime),
+            halt,
+            received: Cell::new(0),
+            receive_max: Cell::new(receive_max),
+            failure: RefCell::new(None),
+        })))
+    }
+
+    pub(super) fn received_bytes(&self) -> u64 {
+        self.0.received.get()
+    }
+
+    /// From now on this much in total.
+    pub(super) fn allow_bytes(&self, receive_max: u64) {
+        self.0.receive_max.set(receive_max);
+    }
+
+    pub(super) fn failure(&self) -> Option<Failure> {
+        self.0.failure.borrow().clone()
+    }
+
+    /// Remembers why, and says it in the form gix passes on.
+    pub(super) fn fail(&self, failure: Failure) -> io::Error {
+        let text = format!("{failure:?}");
+        self.0.failure.borrow_mut().get_or_insert(failure);
+        io::Error::other(text)
+    }
+
+    /// The answer's head. Statuses other than success are failures.
+    pub(super) fn request(
+        &self,
+        url: &str,
+        headers: HeaderMap,
+        body: Option<Vec<u8>>,
+    ) -> Result<reqwest::Response, Failure> {
+        let request = match body {
+            Some(body) => self.0.client.post(url).body(body),
+            None => self.0.client.get(url),
+        };
+        let response = self.wait(request.headers(headers).send())?.map_err(Failure::of)?;
+        let status = response.status();
+        if status.is_success() || status.is_redirection() {
+            return Ok(response);
+        }
+        Err(Failure::Status { status: status.as_u16(), retry_after: retry_after(response.headers()) })
+    }
+
+    /// The next piece of a body, `None` at its end.
+    pub(super) fn chunk(&self, response: &mut reqwest::Response) -> Result<Option<bytes::Bytes>, Failure> {
+        let chunk = self.wait(response.chunk())?.map_err(Failure::of)?;
+        let received = self.received_bytes() + chunk.as_ref().map_or(0, |chunk| chunk.len() as u64);
+        self.0.received.set(received);
+        let bytes_max = self.0.receive_max.get();
+        if received > bytes_max {
+            return Err(Failure::TooLarge { bytes_max });
+        }
+        Ok(chunk)
+    }
+
+    fn wait<T>(&self, future: impl Future<Output = T>) -> Result<T, Failure> {
+        let halt = &self.0.halt;
+        let runtime = self.0.runtime.as_ref().ok_or_else(|| Failure::Broken { cause: "no runtime".to_owned() })?;
+        runtime.block_on(async {
+            let mut future = std::pin::pin!(future);
+            let mut look = tokio::time::interval(LOOK_EVERY);
+            loop {
+                tokio::select! {
+                    // First, so that a server which sends a byte now and then does not keep winning.
+                    biased;
+                    () = tokio::time::sleep_until(halt.deadline.into()) => return Err(Failure::Stopped(Stop::Deadline)),
+                    _ = look.tick() => if let Some(stop) = halt.reached() { return Err(Failure::Stopped(stop)) },
+                    outcome = &mut future => return Ok(outcome),
+                }
+            }
+        })
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // Without waiting: a DNS query cannot be cancelled.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Failure {
+    fn of(error: reqwest::Error) -> Self {
+        let (connecting, error) = (error.is_connect() || error.is_timeout(), error.without_url());
+        let (cause, tls) = causes(&error);
+        match (tls, connecting) {
+            (true, _) => Self::Tls { cause },
+            (false, true) => Self::Unreachable { cause },
+            (false, false) => Self::Broken { cause },
+        }
+    }
+}
+
+/// The chain on one line, and whether TLS is at its end. An `io::Error` hides the error it carries from `source`.
+fn causes(error: &(dyn Error + 'static)) -> (String, bool) {
+    let mut parts: Vec<String> = Vec::new();
+    let mut tls = false;
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let text = error.to_string();
+        if parts.last().is_none_or(|last| !last.contains(&text)) {
+            parts.push(text);
+        }
+        tls |= error.is::<rustls::Error>();
+        let carried = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        next = carried.map(|carried| carried as &(dyn Error + 'static)).or_else(|| error.source());
+    }
+    (parts.join(": "), tls)
+}
+
+/// Seconds; the form with a date is rare and needs a clock that agrees with the server's.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
+}
+
+/// Where a redirect leads, if it may be followed: to the same host, and never from HTTPS to HTTP or to another port, because
+/// whoever answers there gets the credentials. HTTP may lead to HTTPS.
+pub(super) fn redirect(response: &reqwest::Response) -> Result<Option<Url>, Failure> {
+    if !response.status().is_redirection() || response.status() == StatusCode::NOT_MODIFIED {
+        return Ok(None);
+    }
+    let from = response.url();
+    let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let to = from.join(location).map_err(|_| Failure::Redirect { to: "nowhere".to_owned() })?;
+    let same_port = from.scheme() == to.scheme() && from.port_or_known_default() == to.port_or_known_default();
+    let upgrade = from.scheme() == "http" && to.scheme() == "https" && from.port().is_none() && to.port().is_none();
+    if from.host_str() == to.host_str() && (same_port || upgrade) {
+        return Ok(Some(to));
+    }
+    Err(Failure::Redirect { to: to.origin().ascii_serialization() })
+}
