@@ -127,7 +127,9 @@ pub fn decide(situation: Situation<'_>) -> Plan {
     Plan { apply, prune: left, inventory: ahead }
 }
 
-fn judge(desired: &Desired, entry: Option<&Entry>, judgement: Option<&Judgement>) -> Apply {
+/// What happens to one object Git wants, given what the API server says of it.
+#[must_use]
+pub fn judge(desired: &Desired, entry: Option<&Entry>, judgement: Option<&Judgement>) -> Apply {
     // Applied before with this very content: any difference was made in the cluster.
     let unchanged_in_git = entry.is_some_and(|e| e.digest.as_deref() == Some(&desired.digest));
     match judgement {

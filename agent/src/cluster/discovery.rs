@@ -28,6 +28,11 @@ impl Served {
         in_version(version).or_else(|| in_version(self.preferred.get(kind)?))
     }
 
+    /// Each kind once, in the version the server prefers.
+    pub(super) fn preferred(&self) -> impl Iterator<Item = (&GroupKind, &ApiResource)> {
+        self.preferred.iter().filter_map(|(kind, version)| Some((kind, self.resource(kind, version)?)))
+    }
+
     fn add(&mut self, groups: Vec<APIGroupDiscovery>) {
         for group in groups {
             let name = group.metadata.as_ref().and_then(|m| m.name.clone()).unwrap_or_default();

@@ -19,6 +19,8 @@ enum Cause {
     Status { code: u16, reason: String, message: String, about: Option<String> },
     #[error("no answer within {} s", .0.as_secs())]
     Timeout(Duration),
+    #[error("the cluster serves no {0} now")]
+    Unserved(String),
     #[error("the API server cannot be reached")]
     Transport(#[source] Box<kube::Error>),
 }
@@ -41,10 +43,14 @@ impl RequestError {
         Self { what, source: Cause::Timeout(after) }
     }
 
+    pub(super) fn unserved(what: String, kind: String) -> Self {
+        Self { what, source: Cause::Unserved(kind) }
+    }
+
     fn code(&self) -> Option<u16> {
         match &self.source {
             Cause::Status { code, .. } => Some(*code),
-            Cause::Timeout(_) | Cause::Transport(_) => None,
+            Cause::Unserved(_) | Cause::Timeout(_) | Cause::Transport(_) => None,
         }
     }
 
@@ -70,12 +76,6 @@ impl RequestError {
     #[must_use]
     pub fn is_missing_namespace(&self) -> bool {
         matches!(&self.source, Cause::Status { code: 404, about: Some(about), .. } if about == "namespaces")
-    }
-
-    /// The kind itself is unknown to the server: it answers in plain text, without a Status.
-    #[must_use]
-    pub fn is_unknown_kind(&self) -> bool {
-        matches!(&self.source, Cause::Status { code: 404, about: None, .. })
     }
 
     /// The API server's words or the failure in ours, without what was attempted.

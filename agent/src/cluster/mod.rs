@@ -28,6 +28,10 @@ use kube::runtime::events::{Recorder, Reporter};
 /// webhooks, the slow part, are limited to 30 s.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(35);
 
+/// Requests one pass has under way at once. A server-side apply takes the API server about 2 ms of one core: 16 keep several
+/// cores busy over a network's latency, and stay far below the 200 a server's default flow control queues per client.
+pub const CONCURRENT_REQUESTS: usize = 16;
+
 /// A connection to the cluster, cheap to clone.
 #[derive(Clone)]
 pub struct Cluster {

@@ -1,14 +1,16 @@
 //! Managed objects: dry-run, apply, look, delete.
 
-use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions, PropagationPolicy, ValidationDirective};
-use kube::core::{ApiResource, DynamicObject};
+use futures::{StreamExt as _, TryStreamExt as _};
+use kube::ResourceExt as _;
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, Preconditions, PropagationPolicy, ValidationDirective};
+use kube::core::DynamicObject;
 use serde_json::Value;
 use towline_plan::desired::Desired;
-use towline_plan::object::ObjectId;
+use towline_plan::object::{LABEL_SYNC_NAME, LABEL_SYNC_NAMESPACE, ObjectId, SyncKey};
 use towline_plan::observed::{FIELD_MANAGER, Live};
 
 use super::live::{Meta, live};
-use super::{Cluster, RequestError, bounded};
+use super::{CONCURRENT_REQUESTS, Cluster, RequestError, Served, bounded};
 
 /// What an apply, or the dry-run of one, answered.
 #[derive(Debug, Clone)]
@@ -23,19 +25,19 @@ impl Cluster {
     ///
     /// # Errors
     /// The API server refuses it, or cannot judge it.
-    pub async fn dry_run(&self, resource: &ApiResource, object: &Desired) -> Result<Applied, RequestError> {
-        self.patch(resource, object, true).await
+    pub async fn dry_run(&self, served: &Served, object: &Desired) -> Result<Applied, RequestError> {
+        self.patch(served, object, true).await
     }
 
     /// Applies the object.
     ///
     /// # Errors
     /// The API server refuses it, or could not do it.
-    pub async fn apply(&self, resource: &ApiResource, object: &Desired) -> Result<Applied, RequestError> {
-        self.patch(resource, object, false).await
+    pub async fn apply(&self, served: &Served, object: &Desired) -> Result<Applied, RequestError> {
+        self.patch(served, object, false).await
     }
 
-    async fn patch(&self, resource: &ApiResource, object: &Desired, dry_run: bool) -> Result<Applied, RequestError> {
+    async fn patch(&self, served: &Served, object: &Desired, dry_run: bool) -> Result<Applied, RequestError> {
         let params = PatchParams {
             dry_run,
             force: true,
@@ -43,7 +45,7 @@ impl Cluster {
             // A misspelt field that is dropped without a word would be a silent failure.
             field_validation: Some(ValidationDirective::Strict),
         };
-        let api = self.objects(resource, &object.id);
+        let api = self.objects(served, &object.id, &object.version)?;
         let patch = Patch::Apply(&object.value);
         let what = || format!("{} {}", if dry_run { "dry-running" } else { "applying" }, object.id);
         let meta: Meta = bounded(what, api.patch_metadata(&object.id.name, &params, &patch)).await?;
@@ -55,8 +57,8 @@ impl Cluster {
     ///
     /// # Errors
     /// The API server does not answer or does not allow it.
-    pub async fn look(&self, resource: &ApiResource, id: &ObjectId) -> Result<Option<Live>, RequestError> {
-        let api = self.objects(resource, id);
+    pub async fn look(&self, served: &Served, id: &ObjectId, version: &str) -> Result<Option<Live>, RequestError> {
+        let api = self.objects(served, id, version)?;
         let meta = bounded(|| format!("looking at {id}"), api.get_metadata_opt(&id.name)).await?;
         Ok(meta.as_ref().map(live))
     }
@@ -65,7 +67,7 @@ impl Cluster {
     ///
     /// # Errors
     /// It changed or was replaced since (a conflict), or the API server refuses.
-    pub async fn delete(&self, resource: &ApiResource, id: &ObjectId, seen: &Live) -> Result<(), RequestError> {
+    pub async fn delete(&self, served: &Served, id: &ObjectId, version: &str, seen: &Live) -> Result<(), RequestError> {
         let params = DeleteParams {
             propagation_policy: Some(PropagationPolicy::Background),
             preconditions: Some(Preconditions {
@@ -74,7 +76,7 @@ impl Cluster {
             }),
             ..DeleteParams::default()
         };
-        let api = self.objects(resource, id);
+        let api = self.objects(served, id, version)?;
         bounded(|| format!("deleting {id}"), api.delete(&id.name, &params)).await.map(drop)
     }
 
@@ -82,18 +84,44 @@ impl Cluster {
     ///
     /// # Errors
     /// The API server does not answer.
-    pub async fn is_established(&self, resource: &ApiResource, name: &str) -> Result<bool, RequestError> {
-        let api: Api<DynamicObject> = Api::all_with(self.client.clone(), resource);
-        let definition = bounded(|| format!("looking at CustomResourceDefinition/{name}"), api.get(name)).await?;
+    pub async fn is_established(&self, served: &Served, id: &ObjectId, version: &str) -> Result<bool, RequestError> {
+        let api = self.objects(served, id, version)?;
+        let definition = bounded(|| format!("looking at {id}"), api.get(&id.name)).await?;
         let conditions = definition.data["status"]["conditions"].as_array();
         let is_true = |c: &&Value| c["type"] == "Established" && c["status"] == "True";
         Ok(conditions.is_some_and(|conditions| conditions.iter().any(|c| is_true(&c))))
     }
 
-    fn objects(&self, resource: &ApiResource, id: &ObjectId) -> Api<DynamicObject> {
-        match &id.namespace {
+    /// Everything in the cluster whose owner labels name a Sync, over all kinds served: one LIST per kind, for the rare
+    /// case that an inventory is lost.
+    ///
+    /// # Errors
+    /// The first list that fails: a part of the answer would be taken for all of it.
+    pub async fn list_owned(&self, served: &Served, sync: &SyncKey) -> Result<Vec<(ObjectId, String, Live)>, RequestError> {
+        let labels = format!("{LABEL_SYNC_NAME}={},{LABEL_SYNC_NAMESPACE}={}", sync.name, sync.namespace);
+        let params = ListParams::default().labels(&labels);
+        let lists = served.preferred().map(|(kind, resource)| {
+            let (api, params) = (Api::<DynamicObject>::all_with(self.client.clone(), resource), &params);
+            async move {
+                let list = bounded(|| format!("listing {kind}"), api.list_metadata(params)).await?;
+                let version = resource.version.clone();
+                Ok::<_, RequestError>(list.items.into_iter().map(move |meta| {
+                    let (namespace, name) = (meta.metadata.namespace.clone(), meta.name_any());
+                    (ObjectId { kind: kind.clone(), namespace, name }, version.clone(), live(&meta))
+                }))
+            }
+        });
+        let lists: Vec<_> = futures::stream::iter(lists).buffer_unordered(CONCURRENT_REQUESTS).try_collect().await?;
+        Ok(lists.into_iter().flatten().collect())
+    }
+
+    fn objects(&self, served: &Served, id: &ObjectId, version: &str) -> Result<Api<DynamicObject>, RequestError> {
+        let resource = served
+            .resource(&id.kind, version)
+            .ok_or_else(|| RequestError::unserved(format!("addressing {id}"), format!("{}/{version}", id.kind)))?;
+        Ok(match &id.namespace {
             Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, resource),
             None => Api::all_with(self.client.clone(), resource),
-        }
+        })
     }
 }

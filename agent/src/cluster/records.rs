@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use kube::core::{NamespaceResourceScope, ObjectMeta};
 use kube::runtime::events::{Event, EventType};
@@ -66,16 +67,19 @@ impl Cluster {
         &self,
         sync: &SyncKey,
         old: Option<&Inventory>,
+        owner: Option<OwnerReference>,
         spec: InventorySpec,
     ) -> Result<Inventory, RequestError> {
         let api: Api<Inventory> = Api::namespaced(self.client.clone(), &sync.namespace);
         let mut new = Inventory::new(&sync.name, spec);
         new.metadata.namespace = Some(sync.namespace.clone());
+        new.metadata.owner_references = owner.map(|owner| vec![owner]);
         let params = PostParams { field_manager: Some(RECORDS_MANAGER.to_owned()), ..PostParams::default() };
         let what = || format!("writing Inventory {sync}");
         match old {
             Some(old) => {
-                new.metadata = ObjectMeta { managed_fields: None, ..old.metadata.clone() };
+                let owner_references = new.metadata.owner_references.take();
+                new.metadata = ObjectMeta { managed_fields: None, owner_references, ..old.metadata.clone() };
                 bounded(what, api.replace(&sync.name, &params, &new)).await
             }
             None => bounded(what, api.create(&params, &new)).await,

@@ -17,7 +17,7 @@ use towline_daemon::tasks::{Tasks, WhenItEnds};
 use towline_plan::object::{GroupKind, LABEL_SYNC_NAME, ObjectId, SyncKey};
 use towline_plan::watched::Watched;
 
-use super::Cluster;
+use super::{Cluster, Served};
 use super::live::{Meta, live};
 
 /// Locks a mutex whose holder may have panicked: the index behind it is valid after every single step.
@@ -49,18 +49,20 @@ impl Watches {
         Self { watched: Arc::default(), running: Arc::default(), drift, tasks, shutdown }
     }
 
-    /// Makes sure that a kind is watched; ready when its first list is complete.
-    pub fn ensure(&self, cluster: &Cluster, kind: &GroupKind, resource: &ApiResource) -> watch::Receiver<bool> {
+    /// Makes sure that a kind is watched; the answer turns true when its first list is complete. `None` for a kind that is
+    /// not served.
+    pub fn ensure(&self, cluster: &Cluster, served: &Served, kind: &GroupKind) -> Option<watch::Receiver<bool>> {
         let mut running = locked(&self.running);
         if let Some(running) = running.get(kind) {
-            return running.synced.clone();
+            return Some(running.synced.clone());
         }
+        let resource = served.resource(kind, "")?;
         let (ready, synced) = watch::channel(false);
         let stop = self.shutdown.child();
         let task = self.clone().run(cluster.clone(), kind.clone(), resource.clone(), ready, stop.clone());
         self.tasks.spawn(format!("watch {kind}"), WhenItEnds::IsFine, task);
         running.insert(kind.clone(), Running { synced: synced.clone(), stop });
-        synced
+        Some(synced)
     }
 
     /// Ends the watch of a kind that is no longer served.

@@ -1,0 +1,298 @@
+//! Carries out a checked plan: the only writer of managed objects.
+//!
+//! Knows stages, claims and requests. Leaves nothing to choose: what happens to an object stands in its step.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use towline_plan::check::{CheckedPlan, Entry as StageEntry, entry};
+use towline_plan::decide::{self, Apply, ApplyStep, Prune, PruneStep};
+use towline_plan::desired::Desired;
+use towline_plan::inventory::{Inventory as Owned, InventoryError, State};
+use towline_plan::object::ObjectId;
+use towline_plan::order::Stage;
+use towline_plan::redact::Redactor;
+
+use super::inventory::{self, Loaded};
+use super::outcome::{Action, Deed, End, Failure, Reason};
+use super::{Context, Pass, observe};
+use crate::api::Inventory;
+use crate::cluster::{Applied, CONCURRENT_REQUESTS, RequestError, Served, locked};
+
+/// Between two looks at a definition that is not established yet; the API server needs some 10 to 100 ms.
+const ESTABLISHED_POLL: Duration = Duration::from_millis(20);
+/// After this long without being established, a definition is reported and its objects wait for the next pass.
+const ESTABLISHED_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What applying came to.
+pub(super) struct Done {
+    pub end: End,
+    pub actions: Vec<Action>,
+    pub kept: Vec<(ObjectId, String)>,
+    pub owned: Owned,
+    pub record: Option<Inventory>,
+    pub rebuilt: Option<String>,
+    pub lost: Option<InventoryError>,
+}
+
+/// One pass's writes, as they go on.
+struct Work<'a> {
+    cx: &'a Context,
+    pass: &'a Pass,
+    redactor: &'a Redactor,
+    served: std::sync::Arc<Served>,
+    owned: Owned,
+    actions: Vec<Action>,
+    problems: Vec<String>,
+}
+
+/// Applies a plan stage by stage, then prunes. Before the first write the claims are written.
+pub(super) async fn apply(
+    cx: &Context,
+    pass: &Pass,
+    served: std::sync::Arc<Served>,
+    loaded: Loaded,
+    plan: CheckedPlan,
+    redactor: &Redactor,
+) -> Result<Done, Failure> {
+    let Loaded { record, rebuilt, lost, .. } = loaded;
+    let ahead = plan.inventory();
+    // The claims go ahead of what they claim. Nothing new to claim: one write at the end is enough.
+    let record = match loaded.inventory == *ahead && lost.is_none() {
+        true => record,
+        false => {
+            let read = record.as_ref().and_then(|r| r.spec.read.clone());
+            Some(inventory::write(cx, pass, record, ahead, rebuilt.as_deref(), read).await?)
+        }
+    };
+    let mut work =
+        Work { cx, pass, redactor, served, owned: ahead.clone(), actions: Vec::new(), problems: Vec::new() };
+    let whole = work.stages(plan.stages()).await;
+    let mut kept = Vec::new();
+    let mut held = Vec::new();
+    let mut prune_failed = false;
+    if whole && !pass.halt.is_cancelled() {
+        for step in plan.prune() {
+            match (&step.prune, plan.held()) {
+                (Prune::Delete { .. }, Some(_)) => held.push(step.id.clone()),
+                (Prune::Keep(why), _) => kept.push((step.id.clone(), why.clone())),
+                (Prune::Delete { .. } | Prune::Forget(_), _) => prune_failed |= !work.prune(step).await,
+            }
+        }
+    }
+    let end = if pass.halt.is_cancelled() {
+        End::Superseded
+    } else if let (false, false) = (whole, work.problems.is_empty()) {
+        End::Failed(Failure::reconciliation(work.problems.join("\n")))
+    } else if prune_failed {
+        End::Failed(Failure { reason: Reason::PruneFailed, message: work.problems.join("\n"), retryable: true })
+    } else {
+        match plan.held() {
+            Some(why) => End::Held(why.clone(), held),
+            None => End::Succeeded,
+        }
+    };
+    Ok(Done { end, actions: work.actions, kept, owned: work.owned, record, rebuilt, lost })
+}
+
+impl Work<'_> {
+    /// Answers whether every object of every stage was applied.
+    async fn stages(&mut self, stages: &[(Stage, Vec<ApplyStep>)]) -> bool {
+        for (stage, steps) in stages {
+            let decided = self.decide(steps).await;
+            let how = entry(decided.values().map(|(_, apply)| apply));
+            for (_, apply) in decided.values() {
+                if let Apply::Refuse(why) | Apply::HoldBack(why) = apply {
+                    self.problems.push(why.clone());
+                }
+            }
+            if how == StageEntry::No || self.pass.halt.is_cancelled() {
+                return false;
+            }
+            let applied = self.stage(decided).await && how == StageEntry::Whole;
+            if !applied || (*stage == Stage::Definitions && !self.established(steps).await) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Judges what had to wait for an earlier stage; everything else is decided.
+    async fn decide<'s>(&self, steps: &'s [ApplyStep]) -> BTreeMap<&'s ObjectId, (&'s Desired, Apply)> {
+        futures::stream::iter(steps)
+            .map(|step| async move {
+                let apply = match &step.apply {
+                    Apply::WhenDefined => {
+                        let (cx, pass) = (self.cx, self.pass);
+                        let seen = observe::judge(cx, pass, &self.served, &step.desired, self.redactor).await;
+                        decide::judge(&step.desired, self.owned.0.get(&step.desired.id), Some(&seen))
+                    }
+                    decided => decided.clone(),
+                };
+                // What waited for a stage that is done and is still not there cannot be judged in this pass.
+                let apply = match apply {
+                    Apply::WhenDefined => {
+                        let object = &step.desired;
+                        Apply::HoldBack(format!("{} ({}): its kind is not served yet", object.id, object.origin))
+                    }
+                    apply => apply,
+                };
+                (&step.desired.id, (&step.desired, apply))
+            })
+            .buffer_unordered(CONCURRENT_REQUESTS)
+            .collect()
+            .await
+    }
+
+    async fn stage(&mut self, decided: BTreeMap<&ObjectId, (&Desired, Apply)>) -> bool {
+        let (cx, pass, served) = (self.cx, self.pass, self.served.clone());
+        let changes = decided.into_values().filter(|(_, apply)| is_write(apply));
+        let mut answers = futures::stream::iter(changes)
+            .map(|(object, apply)| {
+                let served = &served;
+                async move {
+                    let answer = match pass.halt.is_cancelled() {
+                        true => None,
+                        false => Some(cx.cluster.apply(served, object).await),
+                    };
+                    (object, apply, answer)
+                }
+            })
+            .buffer_unordered(CONCURRENT_REQUESTS);
+        let mut whole = true;
+        while let Some((object, apply, answer)) = answers.next().await {
+            match answer {
+                Some(Ok(applied)) => record(self.cx, self.pass, &mut self.owned, &mut self.actions, object, apply, &applied),
+                Some(Err(error)) => {
+                    whole = false;
+                    self.problems.push(problem(self.redactor, &object.id, Some(object), &error));
+                }
+                None => whole = false,
+            }
+        }
+        whole
+    }
+
+    /// Waits until the definitions of a stage can be used, and learns the kinds they bring.
+    async fn established(&mut self, steps: &[ApplyStep]) -> bool {
+        let deadline = tokio::time::Instant::now() + ESTABLISHED_TIMEOUT;
+        let new: Vec<&ApplyStep> = steps.iter().filter(|s| s.apply != Apply::Keep).collect();
+        for step in &new {
+            let (id, version) = (&step.desired.id, &step.desired.version);
+            loop {
+                match self.cx.cluster.is_established(&self.served, id, version).await {
+                    Ok(true) => break,
+                    Ok(false) if tokio::time::Instant::now() < deadline && !self.pass.halt.is_cancelled() => {
+                        tokio::time::sleep(ESTABLISHED_POLL).await;
+                    }
+                    Ok(false) => {
+                        self.problems.push(format!("{id} is not established"));
+                        return false;
+                    }
+                    Err(error) => {
+                        self.problems.push(problem(self.redactor, id, None, &error));
+                        return false;
+                    }
+                }
+            }
+        }
+        if new.is_empty() {
+            return true;
+        }
+        match self.cx.cluster.discover().await {
+            Ok(served) => self.served = served,
+            Err(error) => {
+                self.problems.push(towline_daemon::error::chain(&error));
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Answers whether the step was done.
+    async fn prune(&mut self, step: &PruneStep) -> bool {
+        let deed = match &step.prune {
+            Prune::Delete { uid } => match self.delete(step, uid).await {
+                Ok(deed) => deed,
+                Err(why) => {
+                    self.problems.push(why);
+                    return false;
+                }
+            },
+            Prune::Forget(why) => Deed::Skipped(why.clone()),
+            Prune::Keep(_) => return true,
+        };
+        locked(&self.cx.watches.watched).forget(&step.id);
+        self.owned.0.remove(&step.id);
+        self.actions.push(Action { id: step.id.clone(), deed });
+        true
+    }
+
+    /// Deletes an object after a last look: exactly the object that was decided about, still ours, still unprotected.
+    async fn delete(&mut self, step: &PruneStep, uid: &str) -> Result<Deed, String> {
+        let (cluster, id) = (&self.cx.cluster, &step.id);
+        let failed = |error: RequestError| problem(self.redactor, id, None, &error);
+        let Some(live) = cluster.look(&self.served, id, &step.version).await.map_err(failed)? else {
+            return Ok(Deed::Deleted);
+        };
+        if live.uid != uid || live.owner.as_ref() != Some(&self.pass.key) || live.prune_disabled {
+            return Err(format!("{id} changed hands while it was about to be deleted; it is looked at again"));
+        }
+        // Forgotten first, so that its disappearance is not taken for drift.
+        locked(&self.cx.watches.watched).forget(id);
+        match cluster.delete(&self.served, id, &step.version, &live).await {
+            Ok(()) => Ok(Deed::Deleted),
+            Err(error) if error.is_not_found() => Ok(Deed::Deleted),
+            Err(error) => Err(failed(error)),
+        }
+    }
+}
+
+fn is_write(apply: &Apply) -> bool {
+    match apply {
+        Apply::Create | Apply::Configure | Apply::Revert(_) => true,
+        Apply::Keep | Apply::WhenDefined | Apply::Refuse(_) | Apply::HoldBack(_) => false,
+    }
+}
+
+/// Enters an applied object into inventory, verdicts and trail.
+fn record(
+    cx: &Context,
+    pass: &Pass,
+    owned: &mut Owned,
+    actions: &mut Vec<Action>,
+    object: &Desired,
+    apply: Apply,
+    applied: &Applied,
+) {
+    let mut watched = locked(&cx.watches.watched);
+    let before = watched.live(&object.id).map(|live| live.resource_version.clone());
+    watched.remember(&pass.key, &object.id, &object.digest, &applied.live);
+    if let Some(entry) = owned.0.get_mut(&object.id) {
+        entry.version.clone_from(&object.version);
+        entry.uid = Some(applied.live.uid.clone());
+        entry.digest = Some(object.digest.clone());
+        entry.state = State::Applied;
+    }
+    // The server writes nothing where nothing changes: then nothing was done.
+    if before.as_ref() == Some(&applied.live.resource_version) {
+        return;
+    }
+    let deed = match apply {
+        Apply::Create => Deed::Created,
+        Apply::Revert(what) => Deed::Reverted(what),
+        _ => Deed::Configured,
+    };
+    tracing::info!(object = %object.id, action = deed.word(), "applied");
+    actions.push(Action { id: object.id.clone(), deed });
+}
+
+fn problem(redactor: &Redactor, id: &ObjectId, object: Option<&Desired>, error: &RequestError) -> String {
+    let about = id.to_string();
+    let cause = redactor.clean(&about, &error.cause());
+    match object {
+        Some(object) => format!("{about} ({}): {cause}", object.origin),
+        None => format!("{about}: {cause}"),
+    }
+}

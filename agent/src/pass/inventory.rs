@@ -1,0 +1,141 @@
+//! The inventory of a pass: read or rebuilt, written ahead, and settled at the end.
+//!
+//! Knows the rules of invariants 4 and 12. Must not know how objects are applied.
+
+use std::collections::BTreeMap;
+
+use kube::{Resource as _, ResourceExt as _};
+use towline_plan::desired::Desired;
+use towline_plan::inventory::{Entry, Inventory as Owned, InventoryError, State};
+use towline_plan::tree::Tree;
+
+use super::apply::Done;
+use super::outcome::{End, Failure, Outcome, Reason};
+use super::{Context, Pass};
+use crate::api::{self, Inventory, InventoryRead, InventorySpec};
+use crate::cluster::{Served, locked};
+
+/// What a Sync owns, and the object that says so.
+pub(super) struct Loaded {
+    pub inventory: Owned,
+    /// The object to write over; `None`: there is none.
+    pub record: Option<Inventory>,
+    /// Its digest, if it was rebuilt and nobody has accepted that yet.
+    pub rebuilt: Option<String>,
+    /// What was wrong, if it was rebuilt just now.
+    pub lost: Option<InventoryError>,
+}
+
+/// Reads the inventory; one that cannot be believed is rebuilt from desired objects and owner labels, never read as empty.
+pub(super) async fn load(cx: &Context, pass: &Pass, served: &Served, desired: &[Desired]) -> Result<Loaded, Failure> {
+    let record = match &pass.inventory {
+        Some(record) => Some(record.clone()),
+        None => cx.cluster.read(&pass.key.namespace, &pass.key.name).await?,
+    };
+    let problem = match &record {
+        None if had_inventory(pass) => InventoryError::Missing,
+        None => return Ok(Loaded { inventory: Owned::default(), record: None, rebuilt: None, lost: None }),
+        Some(record) => match believe(pass, record) {
+            Ok(inventory) => {
+                let rebuilt = record.spec.rebuilt.clone().filter(|digest| !is_accepted(pass, digest));
+                return Ok(Loaded { inventory, record: Some(record.clone()), rebuilt, lost: None });
+            }
+            Err(problem) => problem,
+        },
+    };
+    let inventory = rebuild(cx, pass, served, desired).await?;
+    let digest = inventory.to_lines().1;
+    Ok(Loaded { inventory, record, rebuilt: Some(digest), lost: Some(problem) })
+}
+
+fn believe(pass: &Pass, record: &Inventory) -> Result<Owned, InventoryError> {
+    if Some(&record.spec.sync_uid) != pass.sync.uid().as_ref() {
+        return Err(InventoryError::Foreign(record.spec.sync_uid.clone()));
+    }
+    Owned::from_lines(&record.spec.entries, &record.spec.digest)
+}
+
+fn had_inventory(pass: &Pass) -> bool {
+    pass.sync.status.as_ref().is_some_and(|s| s.inventory.as_ref().is_some_and(|i| i.entries > 0))
+}
+
+fn is_accepted(pass: &Pass, digest: &str) -> bool {
+    pass.sync.annotations().get(api::ACCEPT_INVENTORY).is_some_and(|accepted| accepted == digest)
+}
+
+async fn rebuild(cx: &Context, pass: &Pass, served: &Served, desired: &[Desired]) -> Result<Owned, Failure> {
+    let live = cx.cluster.list_owned(served, &pass.key).await?;
+    let claimed_at = pass.started_at.as_second();
+    let claim = |version: &str| Entry {
+        version: version.to_owned(),
+        uid: None,
+        digest: None,
+        claimed_at,
+        state: State::Claimed,
+    };
+    let mut entries: BTreeMap<_, _> = desired.iter().map(|d| (d.id.clone(), claim(&d.version))).collect();
+    for (id, version, live) in live {
+        entries.insert(id, Entry { uid: Some(live.uid), state: State::Applied, ..claim(&version) });
+    }
+    Ok(Owned(entries))
+}
+
+/// Writes an inventory, unless it says already what is to be said. Other Syncs see the claims from here on.
+pub(super) async fn write(
+    cx: &Context,
+    pass: &Pass,
+    record: Option<Inventory>,
+    owned: &Owned,
+    rebuilt: Option<&str>,
+    read: Option<InventoryRead>,
+) -> Result<Inventory, Failure> {
+    let (entries, digest) = owned.to_lines();
+    let sync_uid = pass.sync.uid().unwrap_or_default();
+    let spec = InventorySpec { sync_uid, entries, digest, rebuilt: rebuilt.map(str::to_owned), read };
+    let written = match record {
+        Some(record) if record.spec == spec => record,
+        record => {
+            let owner = pass.sync.controller_owner_ref(&());
+            cx.cluster.write_inventory(&pass.key, record.as_ref(), owner, spec).await?
+        }
+    };
+    locked(&cx.claims).replace(&pass.key, owned);
+    Ok(written)
+}
+
+/// Writes what the pass came to. What was read is recorded only by a pass that succeeded.
+pub(super) async fn settle(cx: &Context, pass: &Pass, done: Done, tree: &Tree) -> Result<Outcome, Failure> {
+    let Done { mut end, actions, kept, owned, record, rebuilt, lost } = done;
+    let read = match end {
+        End::Succeeded => {
+            let paths = tree.read.iter().map(|r| (r.path.clone(), r.id.clone())).collect();
+            let read = InventoryRead {
+                revision: pass.revision.name.clone(),
+                sequence: pass.revision.sequence,
+                paths,
+                settings: settings_digest(pass),
+            };
+            // The same content at another commit is not worth a write.
+            let old = record.as_ref().and_then(|r| r.spec.read.clone());
+            Some(old.filter(|old| (&old.paths, &old.settings) == (&read.paths, &read.settings)).unwrap_or(read))
+        }
+        _ => None,
+    };
+    let inventory = match write(cx, pass, record, &owned, rebuilt.as_deref(), read).await {
+        Ok(inventory) => Some(inventory),
+        Err(failure) => {
+            // What was applied is applied, and was claimed ahead: only that it is not recorded has to be said.
+            if matches!(end, End::Succeeded | End::Held(..)) {
+                end = End::Failed(Failure { reason: Reason::ReconciliationFailed, ..failure });
+            }
+            None
+        }
+    };
+    Ok(Outcome { end, actions, kept, inventory, rebuilt: lost.map(|problem| problem.to_string()) })
+}
+
+/// Over what decides, besides the files, what a pass renders.
+pub(super) fn settings_digest(pass: &Pass) -> String {
+    let spec = &pass.sync.spec;
+    towline_plan::object::digest(&serde_json::json!({ "path": spec.path, "source": spec.source_ref.name }))
+}

@@ -1,0 +1,160 @@
+//! One pass of one Sync: the same straight line for a push, a poll, drift, a retry and a restart.
+//!
+//! Starts from a verified revision in the mirror and never touches Git's network. Knows the order of the steps; what each
+//! does stands in its own file.
+
+mod apply;
+mod inventory;
+mod observe;
+mod outcome;
+
+pub use outcome::{Action, Deed, End, Failure, Outcome, Reason};
+
+use std::sync::{Arc, Mutex};
+
+use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
+use towline_plan::check::{Ceiling, check};
+use towline_plan::claims::Claims;
+use towline_plan::decide::{PruneRules, Situation, decide};
+use towline_plan::object::SyncKey;
+use towline_plan::redact::Redactor;
+use towline_plan::schedule::sync::Trigger;
+use towline_plan::tree::{Limits, Tree, normalise};
+use towline_plan::{desired, manifest};
+use towline_proto::CommitId;
+
+use crate::api::{self, Inventory, Sync};
+use crate::cluster::{Cluster, Watches, locked};
+use crate::mirror::Mirror;
+
+/// What all passes of an agent share.
+#[derive(Clone)]
+pub struct Context {
+    pub cluster: Cluster,
+    pub watches: Watches,
+    pub claims: Arc<Mutex<Claims>>,
+}
+
+/// A verified revision of a source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Revision {
+    pub commit: CommitId,
+    /// As shown: `main@sha1:<40 hex digits>`.
+    pub name: String,
+    pub sequence: u64,
+    /// The delivery whose event led to it, for the trail.
+    pub delivery: Option<String>,
+}
+
+/// One pass.
+pub struct Pass {
+    pub key: SyncKey,
+    pub sync: Arc<Sync>,
+    pub revision: Revision,
+    pub trigger: Trigger,
+    pub mirror: Mirror,
+    /// As last written or seen.
+    pub inventory: Option<Inventory>,
+    pub started_at: Timestamp,
+    /// Cut short: a newer revision, the pass's own timeout, or the end of the process.
+    pub halt: CancellationToken,
+}
+
+/// Runs a pass. It can fail; it cannot be silent: whatever happens is in the outcome.
+pub async fn run(cx: &Context, pass: &Pass) -> Outcome {
+    match stages(cx, pass).await {
+        Ok(outcome) => outcome,
+        Err(failure) => Outcome::failed(failure),
+    }
+}
+
+async fn stages(cx: &Context, pass: &Pass) -> Result<Outcome, Failure> {
+    let spec = &pass.sync.spec;
+    let path = normalise(&spec.path).map_err(|e| Failure::build(e.to_string()))?;
+    if is_untouched(pass, &path).await? {
+        return Ok(Outcome::untouched());
+    }
+    let tree = read(pass, &path).await?;
+    let manifests = manifest::read(&tree).map_err(Failure::mistakes)?;
+    let mut served = cx.cluster.served().await;
+    let desired = match desired::resolve(manifests.clone(), &served.kinds, &pass.key) {
+        Ok(desired) => desired,
+        // A kind may be new since the last discovery: asked once more before anything is called unknown.
+        Err(_) => {
+            served = cx.cluster.discover().await?;
+            desired::resolve(manifests, &served.kinds, &pass.key).map_err(Failure::mistakes)?
+        }
+    };
+    let redactor = Redactor::new(&desired);
+    let owned = inventory::load(cx, pass, &served, &desired).await?;
+    let observed = observe::observe(cx, pass, &served, &desired, &owned.inventory, &redactor).await?;
+    let prune = PruneRules {
+        enabled: spec.prune,
+        allow_kinds: spec.prune_policy.allow_kinds.iter().cloned().collect(),
+    };
+    let plan = decide(Situation {
+        sync: &pass.key,
+        desired,
+        inventory: &owned.inventory,
+        observed: &observed,
+        claims: &locked(&cx.claims),
+        prune: &prune,
+        now: pass.started_at.as_second(),
+    });
+    let plan = check(plan, ceiling(pass)?, owned.rebuilt.as_deref());
+    let outcome = apply::apply(cx, pass, served, owned, plan, &redactor).await?;
+    inventory::settle(cx, pass, outcome, &tree).await
+}
+
+/// Whether what the Sync reads is the same as at its last successful pass: then there is nothing to render or to ask.
+async fn is_untouched(pass: &Pass, path: &str) -> Result<bool, Failure> {
+    let Some(read) = pass.inventory.as_ref().and_then(|i| i.spec.read.as_ref()) else { return Ok(false) };
+    let status = pass.sync.status.as_ref();
+    let is_ready = status.is_some_and(|s| {
+        let ready = s.conditions.iter().find(|c| c.type_ == api::READY);
+        ready.is_some_and(|c| c.status == "True" && c.observed_generation == pass.sync.metadata.generation)
+    });
+    if pass.trigger != Trigger::Revision || !is_ready || read.settings != inventory::settings_digest(pass) {
+        return Ok(false);
+    }
+    let (mirror, commit) = (pass.mirror.clone(), pass.revision.commit.clone());
+    let (path, recorded) = (path.to_owned(), read.paths.clone());
+    blocking(move || {
+        if !recorded.contains_key(&path) {
+            return Ok(false);
+        }
+        for (path, id) in recorded {
+            if mirror.object_id(&commit, &path).map_err(Failure::from)? != id {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    })
+    .await
+}
+
+async fn read(pass: &Pass, path: &str) -> Result<Tree, Failure> {
+    let (mirror, commit, path) = (pass.mirror.clone(), pass.revision.commit.clone(), path.to_owned());
+    blocking(move || mirror.read(&commit, &path, &Limits::default()).map_err(Failure::from)).await
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|e| Err(Failure::internal(&e)))
+}
+
+fn ceiling(pass: &Pass) -> Result<Ceiling, Failure> {
+    let annotations = pass.sync.metadata.annotations.as_ref();
+    let lifted = annotations.and_then(|a| a.get(api::ALLOW_DELETIONS));
+    if lifted.is_some_and(|r| *r == pass.revision.name || *r == pass.revision.commit.as_str()) {
+        return Ok(Ceiling::Lifted);
+    }
+    let Some(max) = &pass.sync.spec.prune_policy.max_deletions else { return Ok(Ceiling::Default) };
+    let text = match max {
+        k8s_openapi::apimachinery::pkg::util::intstr::IntOrString::Int(count) => count.to_string(),
+        k8s_openapi::apimachinery::pkg::util::intstr::IntOrString::String(text) => text.clone(),
+    };
+    Ceiling::parse(&text).map_err(|e| Failure::build(e.to_string()))
+}

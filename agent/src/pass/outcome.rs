@@ -1,0 +1,157 @@
+//! What a pass did and how it ended, as values.
+
+use towline_plan::check::Held;
+use towline_plan::manifest::Mistake;
+use towline_plan::object::ObjectId;
+
+use crate::api::Inventory;
+use crate::cluster::RequestError;
+use crate::mirror::ReadError;
+
+/// What was done to an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Deed {
+    Created,
+    Configured,
+    /// Put back as Git says: what had happened to it, in words.
+    Reverted(String),
+    Deleted,
+    /// No longer owned, and not touched: why.
+    Skipped(String),
+}
+
+impl Deed {
+    /// The word of the trail, as Flux's change sets have it.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Configured => "configured",
+            Self::Reverted(_) => "reverted",
+            Self::Deleted => "deleted",
+            Self::Skipped(_) => "skipped",
+        }
+    }
+}
+
+/// One object and what was done to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Action {
+    pub id: ObjectId,
+    pub deed: Deed,
+}
+
+/// Why a pass failed, in the words of Flux's conditions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// What Git holds cannot be read or makes no sense.
+    BuildFailed,
+    /// The mirror could not be read.
+    ArtifactFailed,
+    /// The API server refused, or could not be asked.
+    ReconciliationFailed,
+    PruneFailed,
+    /// It took longer than `spec.timeout`.
+    Timeout,
+}
+
+impl Reason {
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::BuildFailed => "BuildFailed",
+            Self::ArtifactFailed => "ArtifactFailed",
+            Self::ReconciliationFailed => "ReconciliationFailed",
+            Self::PruneFailed => "PruneFailed",
+            Self::Timeout => "Timeout",
+        }
+    }
+}
+
+/// Why a pass did not bring the cluster to what Git says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    pub reason: Reason,
+    pub message: String,
+    /// Trying again before the interval can help.
+    pub retryable: bool,
+}
+
+impl Failure {
+    /// What Git holds is wrong: only another commit helps.
+    #[must_use]
+    pub fn build(message: String) -> Self {
+        Self { reason: Reason::BuildFailed, message, retryable: false }
+    }
+
+    /// All mistakes, one a line.
+    #[must_use]
+    pub fn mistakes(mistakes: Vec<Mistake>) -> Self {
+        Self::build(mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+    }
+
+    #[must_use]
+    pub fn reconciliation(message: String) -> Self {
+        Self { reason: Reason::ReconciliationFailed, message, retryable: true }
+    }
+
+    /// A blocking step died: a defect of ours.
+    #[must_use]
+    pub fn internal(error: &dyn std::error::Error) -> Self {
+        Self::reconciliation(format!("an internal error: {error}"))
+    }
+}
+
+impl From<RequestError> for Failure {
+    fn from(error: RequestError) -> Self {
+        Self::reconciliation(towline_daemon::error::chain(&error))
+    }
+}
+
+impl From<ReadError> for Failure {
+    fn from(error: ReadError) -> Self {
+        let message = towline_daemon::error::chain(&error);
+        match error.is_retryable() {
+            true => Self { reason: Reason::ArtifactFailed, message, retryable: true },
+            false => Self::build(message),
+        }
+    }
+}
+
+/// How a pass ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum End {
+    /// What the Sync reads is what it read at its last successful pass.
+    Untouched,
+    Succeeded,
+    /// Applied, and the deletions are held: why, and which.
+    Held(Held, Vec<ObjectId>),
+    Failed(Failure),
+    /// Cut short by a newer revision or the end of the process.
+    Superseded,
+}
+
+/// Everything a pass did.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    pub end: End,
+    pub actions: Vec<Action>,
+    /// Objects that stay though Git no longer has them: which and why.
+    pub kept: Vec<(ObjectId, String)>,
+    /// The inventory as it is now, where the pass came that far.
+    pub inventory: Option<Inventory>,
+    /// The inventory was rebuilt in this pass: what was wrong with the old one.
+    pub rebuilt: Option<String>,
+}
+
+impl Outcome {
+    #[must_use]
+    pub fn untouched() -> Self {
+        Self { end: End::Untouched, actions: Vec::new(), kept: Vec::new(), inventory: None, rebuilt: None }
+    }
+
+    #[must_use]
+    pub fn failed(failure: Failure) -> Self {
+        Self { end: End::Failed(failure), ..Self::untouched() }
+    }
+}
