@@ -58,6 +58,8 @@ impl Readiness {
         }
         match state {
             Ok(()) => tracing::info!(check = name, "ready"),
+            // What was never ready is starting, which is nothing to warn of.
+            Err(reason) if previous.is_none() => tracing::debug!(check = name, reason, "not ready yet"),
             Err(reason) => tracing::warn!(check = name, reason, "not ready"),
         }
     }

@@ -165,7 +165,9 @@ impl Event {
         Some(match event {
             async_nats::Event::Connected => Self::Connected,
             async_nats::Event::Disconnected | async_nats::Event::Closed => Self::Disconnected,
+            async_nats::Event::ServerError(async_nats::ServerError::Other(text)) => Self::ServerError(text),
             async_nats::Event::ServerError(error) => Self::ServerError(error.to_string()),
+            async_nats::Event::ClientError(async_nats::ClientError::Other(text)) => Self::ClientError(text),
             async_nats::Event::ClientError(error) => Self::ClientError(error.to_string()),
             async_nats::Event::SlowConsumer(_) => Self::SlowConsumer,
             async_nats::Event::LameDuckMode | async_nats::Event::Draining => return None,
