@@ -39,6 +39,8 @@ const STREAM_CHECK_INTERVAL_UNREADY: Duration = Duration::from_secs(2);
 const CHECK_CONNECTION: &str = "nats";
 const CHECK_STREAM: &str = "stream";
 
+const NOT_CONNECTED: &str = "not connected to NATS";
+
 /// One event on its way.
 #[derive(Clone, Debug)]
 pub struct Message {
@@ -69,12 +71,15 @@ pub enum PublishError {
     Refused(String),
 }
 
+/// What the server refused last, and when: a missing permission is said beside the message, not in answer to it.
+type LastRefusal = Arc<Mutex<Option<(Instant, String)>>>;
+
 /// A connection to NATS that publishes. Clones share it.
 #[derive(Clone)]
 pub struct Publisher {
     jetstream: jetstream::Context,
     connected: watch::Receiver<bool>,
-    last_refusal: Arc<Mutex<Option<String>>>,
+    last_refusal: LastRefusal,
     readiness: Readiness,
     timeout: Duration,
 }
@@ -88,9 +93,9 @@ impl Publisher {
         in_flight_max: usize,
     ) -> Result<Self, NatsError> {
         readiness.set(CHECK_CONNECTION, Err("not connected yet".to_owned()));
-        readiness.set(CHECK_STREAM, Err("not checked yet".to_owned()));
+        readiness.set(CHECK_STREAM, Err(NOT_CONNECTED.to_owned()));
         let (connected_sender, connected) = watch::channel(false);
-        let last_refusal = Arc::new(Mutex::new(None));
+        let last_refusal = LastRefusal::default();
         let (refusal, checks) = (Arc::clone(&last_refusal), readiness.clone());
         let client =
             nats::connect(settings, "towline-receiver", Some(INBOX_PREFIX.to_owned()), move |event| match event {
@@ -104,7 +109,7 @@ impl Publisher {
                 }
                 Event::ServerError(text) => {
                     tracing::warn!(error = text, "nats server error");
-                    *refusal.lock().unwrap_or_else(PoisonError::into_inner) = Some(text);
+                    *refusal.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), text));
                 }
                 Event::ClientError(text) => {
                     tracing::debug!(error = text, "nats client error");
@@ -125,7 +130,8 @@ impl Publisher {
 
     /// Publishes and waits for the acknowledgement, at most the publish timeout in all.
     pub async fn publish(&self, message: &Message) -> Result<Published, PublishError> {
-        let deadline = Instant::now() + self.timeout;
+        let started = Instant::now();
+        let deadline = started + self.timeout;
         // Nothing is handed to a client that is not connected: it would be sent long after its sender was told 503.
         let mut connected = self.connected.clone();
         match tokio::time::timeout_at(deadline, connected.wait_for(|connected| *connected)).await {
@@ -138,16 +144,18 @@ impl Publisher {
                 Ok(published) => return Ok(published),
                 Err(Some(error @ PublishError::Refused(_))) => return Err(error),
                 Err(Some(error)) => error,
-                Err(None) => {
-                    let refused = self.last_refusal.lock().unwrap_or_else(PoisonError::into_inner).take();
-                    PublishError::NoAcknowledgement { refused }
-                }
+                Err(None) => PublishError::NoAcknowledgement { refused: self.refused_since(started) },
             };
             if Instant::now() + RETRY_PAUSE >= deadline {
                 return Err(error);
             }
             tokio::time::sleep(RETRY_PAUSE).await;
         }
+    }
+
+    fn refused_since(&self, moment: Instant) -> Option<String> {
+        let last = self.last_refusal.lock().unwrap_or_else(PoisonError::into_inner);
+        last.as_ref().filter(|(when, _)| *when >= moment).map(|(_, text)| text.clone())
     }
 
     /// One attempt; `Err(None)` when nothing came back.
@@ -176,7 +184,7 @@ impl Publisher {
         let mut connected = self.connected.clone();
         while !shutdown.is_requested() {
             let is_connected = *connected.borrow_and_update();
-            let state = if is_connected { self.check_stream().await } else { Err("not connected to NATS".to_owned()) };
+            let state = if is_connected { self.check_stream().await } else { Err(NOT_CONNECTED.to_owned()) };
             let pause = if state.is_ok() { STREAM_CHECK_INTERVAL } else { STREAM_CHECK_INTERVAL_UNREADY };
             self.readiness.set(CHECK_STREAM, state);
             tokio::select! {

@@ -28,6 +28,10 @@ pub enum RunError {
 /// Runs until shutdown is requested and everything accepted is answered, or until a part fails.
 pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), RunError> {
     let limits = config.limits();
+    for hook in config.hooks() {
+        let (path, host, secrets) = (hook.path(), hook.host(), hook.secrets().len());
+        tracing::info!(hook = path, provider = hook.provider().name(), host, secrets, "hook");
+    }
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);
     let readiness = Readiness::new();

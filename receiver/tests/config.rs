@@ -1,5 +1,7 @@
 //! A configuration is read whole, and everything wrong with it is said at once.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use std::path::{Path, PathBuf};
 
 use towline_daemon::config::ConfigError;

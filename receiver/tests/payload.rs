@@ -1,6 +1,8 @@
 //! Payloads: recorded shapes of the providers' deliveries to what they say, and every way in which a field can be missing
 //! or wrong.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 use jiff::Timestamp;

@@ -1,5 +1,7 @@
 //! Signatures: published vectors, what must be refused, and the law that what `sign` makes, `verify` accepts.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use jiff::{SignedDuration, Timestamp};
