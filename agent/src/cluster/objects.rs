@@ -101,16 +101,18 @@ impl Cluster {
         let labels = format!("{LABEL_SYNC_NAME}={},{LABEL_SYNC_NAMESPACE}={}", sync.name, sync.namespace);
         let params = ListParams::default().labels(&labels);
         let lists = served.preferred().map(|(kind, resource)| {
-            let (api, params) = (Api::<DynamicObject>::all_with(self.client.clone(), resource), &params);
+            let kind = kind.clone();
+            let (api, params) = (Api::<DynamicObject>::all_with(self.client.clone(), resource), params.clone());
+            let version = resource.version.clone();
             async move {
-                let list = bounded(|| format!("listing {kind}"), api.list_metadata(params)).await?;
-                let version = resource.version.clone();
+                let list = bounded(|| format!("listing {kind}"), api.list_metadata(&params)).await?;
                 Ok::<_, RequestError>(list.items.into_iter().map(move |meta| {
                     let (namespace, name) = (meta.metadata.namespace.clone(), meta.name_any());
                     (ObjectId { kind: kind.clone(), namespace, name }, version.clone(), live(&meta))
                 }))
             }
         });
+        let lists: Vec<_> = lists.collect();
         let lists: Vec<_> = futures::stream::iter(lists).buffer_unordered(CONCURRENT_REQUESTS).try_collect().await?;
         Ok(lists.into_iter().flatten().collect())
     }

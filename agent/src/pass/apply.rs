@@ -120,7 +120,8 @@ impl Work<'_> {
 
     /// Judges what had to wait for an earlier stage; everything else is decided.
     async fn decide<'s>(&self, steps: &'s [ApplyStep]) -> BTreeMap<&'s ObjectId, (&'s Desired, Apply)> {
-        futures::stream::iter(steps)
+        let questions: Vec<_> = steps
+            .iter()
             .map(|step| async move {
                 let apply = match &step.apply {
                     Apply::WhenDefined => {
@@ -140,15 +141,14 @@ impl Work<'_> {
                 };
                 (&step.desired.id, (&step.desired, apply))
             })
-            .buffer_unordered(CONCURRENT_REQUESTS)
-            .collect()
-            .await
+            .collect();
+        futures::stream::iter(questions).buffer_unordered(CONCURRENT_REQUESTS).collect().await
     }
 
     async fn stage(&mut self, decided: BTreeMap<&ObjectId, (&Desired, Apply)>) -> bool {
         let (cx, pass, served) = (self.cx, self.pass, self.served.clone());
         let changes = decided.into_values().filter(|(_, apply)| is_write(apply));
-        let mut answers = futures::stream::iter(changes)
+        let requests: Vec<_> = changes
             .map(|(object, apply)| {
                 let served = &served;
                 async move {
@@ -159,7 +159,8 @@ impl Work<'_> {
                     (object, apply, answer)
                 }
             })
-            .buffer_unordered(CONCURRENT_REQUESTS);
+            .collect();
+        let mut answers = futures::stream::iter(requests).buffer_unordered(CONCURRENT_REQUESTS);
         let mut whole = true;
         while let Some((object, apply, answer)) = answers.next().await {
             match answer {

@@ -34,11 +34,11 @@ pub(super) async fn observe(
     let kinds = desired.iter().map(|d| &d.id).chain(left.iter().copied()).map(|id| &id.kind).collect();
     let unlisted = watch(cx, pass, served, kinds).await;
     let verified = verified(cx, pass, desired);
-    let judgements = futures::stream::iter(desired.iter().filter(|d| !verified.contains_key(&d.id)))
-        .map(|object| async { (object.id.clone(), judge(cx, pass, served, object, redactor).await) })
-        .buffer_unordered(CONCURRENT_REQUESTS)
-        .collect::<BTreeMap<_, _>>()
-        .await;
+    let unverified = desired.iter().filter(|d| !verified.contains_key(&d.id));
+    let questions: Vec<_> = unverified
+        .map(|object| async move { (object.id.clone(), judge(cx, pass, served, object, redactor).await) })
+        .collect();
+    let judgements = futures::stream::iter(questions).buffer_unordered(CONCURRENT_REQUESTS).collect().await;
     let mut observed = Observed { judgements, left: BTreeMap::new() };
     observed.judgements.extend(verified);
     for id in left {

@@ -1,0 +1,166 @@
+//! Runs the loop: gathers what happens into one event enum, and does what the handler decides.
+//!
+//! Knows channels, timers and jobs. Decides nothing.
+
+use std::hash::{BuildHasher as _, Hasher as _};
+use std::path::Path;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use tokio::sync::{Semaphore, mpsc};
+use towline_daemon::BoxError;
+use towline_daemon::shutdown::Shutdown;
+use towline_daemon::tasks::{Tasks, WhenItEnds};
+use towline_plan::object::SyncKey;
+use towline_proto::{ClusterName, Wire as _};
+
+use super::passing::Reporting;
+use super::{Action, Engine, Event, Moment, fetching, passing};
+use crate::bus::{Bus, BusEvent, Report};
+use crate::cluster::ResourceEvent;
+use crate::pass::Context;
+use crate::report;
+
+/// Passes that run at once. Each has up to 16 requests under way, and parses YAML on one core.
+const PASSES_AT_ONCE: usize = 8;
+/// Fetches that run at once, over all hosts: each holds a thread and a pack's worth of memory.
+const FETCHES_AT_ONCE: usize = 8;
+
+/// What the loop listens to and works with.
+pub struct Parts {
+    pub engine: Engine,
+    pub context: Context,
+    pub cluster_name: ClusterName,
+    pub storage: Arc<Path>,
+    pub tasks: Tasks,
+    pub shutdown: Shutdown,
+    pub resources: mpsc::Receiver<ResourceEvent>,
+    pub drift: mpsc::UnboundedReceiver<SyncKey>,
+    pub bus: Option<(Bus, mpsc::Receiver<BusEvent>)>,
+}
+
+/// The running loop.
+pub struct Driver {
+    engine: Engine,
+    context: Context,
+    reporting: Reporting,
+    storage: Arc<Path>,
+    tasks: Tasks,
+    shutdown: Shutdown,
+    jobs: mpsc::Sender<Event>,
+    passes: Arc<Semaphore>,
+    fetches: Arc<Semaphore>,
+}
+
+impl Driver {
+    /// Runs until shutdown is requested.
+    ///
+    /// # Errors
+    /// None of its own; a watch that ends for good ends the process through its task.
+    pub async fn run(parts: Parts) -> Result<(), BoxError> {
+        let Parts { engine, context, cluster_name, storage, tasks, shutdown, mut resources, mut drift, bus } = parts;
+        // Every running job sends one event, and one more on its way: this many at the most wait here.
+        let (jobs, mut done) = mpsc::channel(256);
+        let (bus, mut news) = bus.unzip();
+        let reporting = Reporting { cluster: context.cluster.clone(), name: cluster_name, bus };
+        let (passes, fetches) = (Arc::new(Semaphore::new(PASSES_AT_ONCE)), Arc::new(Semaphore::new(FETCHES_AT_ONCE)));
+        let mut driver = Self { engine, context, reporting, storage, tasks, shutdown, jobs, passes, fetches };
+        loop {
+            let due = driver.engine.next(Timestamp::now());
+            let event = tokio::select! {
+                () = driver.shutdown.requested() => return Ok(()),
+                Some(event) = done.recv() => event,
+                Some(event) = resources.recv() => Event::Resource(event),
+                Some(sync) = drift.recv() => Event::Drift(sync),
+                Some(event) = next(&mut news) => Event::Bus(event),
+                () = until(due) => Event::Due,
+            };
+            driver.take(event);
+        }
+    }
+
+    fn take(&mut self, event: Event) {
+        for action in self.engine.handle(event, moment()) {
+            self.act(action);
+        }
+        if let Some(bus) = &self.reporting.bus {
+            let (syncs, ready, sources) = self.engine.counts();
+            bus.heartbeat(syncs, ready, sources);
+        }
+    }
+
+    fn act(&mut self, action: Action) {
+        match action {
+            Action::Fetch(job) => {
+                let (storage, jobs, shutdown) = (Arc::clone(&self.storage), self.jobs.clone(), self.shutdown.clone());
+                let turns = Arc::clone(&self.fetches);
+                self.job(format!("fetch {}", job.source), async move {
+                    let _turn = turns.acquire().await;
+                    fetching::fetch(job, storage, jobs, shutdown).await;
+                });
+            }
+            Action::WriteSource(write) => {
+                let (cluster, jobs) = (self.context.cluster.clone(), self.jobs.clone());
+                self.job(format!("status of source {}", write.source), fetching::write(*write, cluster, jobs));
+            }
+            Action::Pass(job) => {
+                let halt = job.pass.halt.clone();
+                let (shutdown, turns) = (self.shutdown.clone(), Arc::clone(&self.passes));
+                let name = format!("pass {}", job.pass.key);
+                let run = passing::run(*job, self.context.clone(), turns, self.reporting.clone(), self.jobs.clone());
+                self.job(name, async move {
+                    let mut run = std::pin::pin!(run);
+                    tokio::select! {
+                        () = &mut run => return,
+                        () = shutdown.requested() => halt.cancel(),
+                    }
+                    run.await;
+                });
+            }
+            Action::Explain(explanation) => {
+                self.job("explain".to_owned(), passing::explain(*explanation, self.reporting.clone()));
+            }
+            Action::Listen(interests) => {
+                if let Some(bus) = &self.reporting.bus {
+                    bus.interests(interests);
+                }
+            }
+            Action::Bury(sync) => {
+                if let Some(bus) = &self.reporting.bus {
+                    let status = report::sync_status(&sync, &self.reporting.name, true, Timestamp::now());
+                    bus.report(Report::Status(status.bounded()));
+                }
+            }
+        }
+    }
+
+    fn job(&self, name: String, job: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(name, WhenItEnds::IsFine, async move {
+            job.await;
+            Ok::<(), BoxError>(())
+        });
+    }
+}
+
+async fn next(news: &mut Option<mpsc::Receiver<BusEvent>>) -> Option<BusEvent> {
+    match news {
+        Some(news) => news.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn until(due: Option<Timestamp>) {
+    match due {
+        Some(due) => {
+            let wait = due.duration_since(Timestamp::now());
+            tokio::time::sleep(std::time::Duration::try_from(wait).unwrap_or_default()).await;
+        }
+        None => std::future::pending().await,
+    }
+}
+
+fn moment() -> Moment {
+    // The standard library's hash keys are random per process and step: good enough for spreading waits, and no crate more.
+    let dice = std::hash::RandomState::new().build_hasher().finish() as f64 / u64::MAX as f64;
+    Moment { now: Timestamp::now(), dice }
+}

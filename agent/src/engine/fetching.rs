@@ -1,0 +1,134 @@
+//! Fetches and status writes of sources, as jobs beside the loop.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use tokio::sync::mpsc;
+use towline_daemon::error::chain;
+use towline_daemon::shutdown::Shutdown;
+use towline_proto::{CommitId, RefName};
+
+use super::source::{Write, status};
+use super::{Event, FetchFailure, OpenMirror, SourceKey};
+use crate::api::GitSource;
+use crate::cluster::{Cluster, EventKind};
+use crate::mirror::Mirror;
+use crate::pass::Revision;
+
+/// How often a status write is repeated because somebody else wrote in between: every time with what they wrote.
+const CONFLICTS_MAX: usize = 5;
+
+/// One fetch.
+pub struct Job {
+    pub source: SourceKey,
+    pub url: String,
+    pub reference: RefName,
+    pub timeout: Duration,
+    /// What the status recorded before a restart: offered before Git is asked, if the mirror still has it.
+    pub recorded: Option<Revision>,
+}
+
+/// Runs a fetch on a thread of its own.
+pub(super) async fn fetch(job: Job, storage: Arc<Path>, events: mpsc::Sender<Event>, shutdown: Shutdown) {
+    let source = job.source.clone();
+    let interrupt = Arc::new(AtomicBool::new(false));
+    let (work_interrupt, work_events) = (Arc::clone(&interrupt), events.clone());
+    let mut work =
+        tokio::task::spawn_blocking(move || fetch_blocking(job, &storage, &work_events, &work_interrupt));
+    let result = tokio::select! {
+        result = &mut work => result,
+        () = shutdown.requested() => {
+            interrupt.store(true, Ordering::Relaxed);
+            work.await
+        }
+    };
+    let result = result.unwrap_or_else(|panic| {
+        Err(FetchFailure { message: format!("an internal error: {panic}"), retryable: true })
+    });
+    // The loop is gone only while the process ends.
+    let _ = events.send(Event::Fetched { source, result }).await;
+}
+
+fn fetch_blocking(
+    job: Job,
+    storage: &Path,
+    events: &mpsc::Sender<Event>,
+    interrupt: &Arc<AtomicBool>,
+) -> Result<(OpenMirror, CommitId), FetchFailure> {
+    let started = Instant::now();
+    let mirror = Mirror::open(storage, &job.url)
+        .map_err(|e| FetchFailure { message: chain(&e), retryable: true })?;
+    if let Some(revision) = job.recorded.filter(|revision| mirror.holds(&revision.commit)) {
+        let (source, mirror) = (job.source.clone(), OpenMirror(mirror.clone()));
+        let _ = events.blocking_send(Event::Recovered { source, revision, mirror });
+    }
+    let tip = mirror
+        .fetch(&job.reference, started + job.timeout, interrupt)
+        .map_err(|e| FetchFailure { message: chain(&e), retryable: e.is_retryable() })?;
+    // What Syncs work from has to stay readable while newer tips come.
+    let name = format!("{}/{}", job.source.namespace, job.source.name);
+    mirror.pin(&name, &tip.commit).map_err(|e| FetchFailure { message: chain(&e), retryable: true })?;
+    tracing::info!(
+        source = %job.source,
+        commit = %tip.commit,
+        author = tip.author,
+        subject = tip.subject,
+        received_bytes = tip.received_bytes,
+        elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+        "fetched"
+    );
+    Ok((OpenMirror(mirror), tip.commit))
+}
+
+/// Writes what a source's status is to say; somebody else's write in between is taken in.
+pub(super) async fn write(write: Write, cluster: Cluster, events: mpsc::Sender<Event>) {
+    let Write { source, mut object, wanted } = write;
+    let mut result = Err("the source is written by others all the time".to_owned());
+    for _ in 0..CONFLICTS_MAX {
+        let mut new = (*object).clone();
+        new.status = Some(status(&object, &wanted, Timestamp::now()));
+        match cluster.write_status(&new).await {
+            Ok(written) => {
+                announce(&cluster, &object, &written).await;
+                result = Ok(Box::new(written));
+                break;
+            }
+            Err(error) if error.is_conflict() => match cluster.read(&source.namespace, &source.name).await {
+                Ok(Some(current)) => object = Arc::new(current),
+                Ok(None) => {
+                    result = Err("the source is gone".to_owned());
+                    break;
+                }
+                Err(error) => {
+                    result = Err(chain(&error));
+                    break;
+                }
+            },
+            Err(error) => {
+                result = Err(chain(&error));
+                break;
+            }
+        }
+    }
+    let _ = events.send(Event::Written { source, result }).await;
+}
+
+/// A new revision and a changed Ready condition are Events; the connection to NATS going up and down is not.
+async fn announce(cluster: &Cluster, old: &GitSource, new: &GitSource) {
+    let ready = |source: &GitSource| {
+        let conditions = source.status.as_ref().map(|s| s.conditions.clone()).unwrap_or_default();
+        conditions.into_iter().find(|c| c.type_ == crate::api::READY)
+    };
+    let Some(now) = ready(new) else { return };
+    if ready(old).is_some_and(|before| before.message == now.message && before.status == now.status) {
+        return;
+    }
+    let (kind, reason) = match now.status.as_str() {
+        "True" => (EventKind::Normal, "NewArtifact"),
+        _ => (EventKind::Warning, now.reason.as_str()),
+    };
+    cluster.announce(new, kind, reason, &now.message).await;
+}

@@ -1,0 +1,267 @@
+//! The agent's loop: everything that happens comes in as one event, a synchronous handler decides, the driver does it.
+//!
+//! Knows which sources and Syncs there are and what runs for each. Makes no request and reads no clock: `now` and randomness
+//! come with each event, so the whole of it can be played through in a test.
+
+mod driver;
+mod fetching;
+mod passing;
+mod source;
+mod sync;
+
+pub use driver::{Driver, Parts};
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use kube::ResourceExt as _;
+use towline_plan::inventory::Inventory as Owned;
+use towline_plan::object::SyncKey;
+use towline_proto::CommitId;
+
+use crate::api::{GitSource, Inventory};
+use crate::bus::{BusEvent, Interest};
+use crate::cluster::{Change, ResourceEvent};
+use crate::mirror::Mirror;
+use crate::pass::Revision;
+use source::SourceEntry;
+use sync::SyncEntry;
+
+/// A GitSource by namespace and name.
+pub type SourceKey = SyncKey;
+
+/// Everything that can happen.
+#[derive(Debug)]
+pub enum Event {
+    Resource(ResourceEvent),
+    Bus(BusEvent),
+    /// An object of this Sync moved away from what Git says.
+    Drift(SyncKey),
+    /// The commit a status names is in the mirror: it can be worked from before Git was asked.
+    Recovered { source: SourceKey, revision: Revision, mirror: OpenMirror },
+    Fetched { source: SourceKey, result: Result<(OpenMirror, CommitId), FetchFailure> },
+    /// A source's status was written, or could not be.
+    Written { source: SourceKey, result: Result<Box<GitSource>, String> },
+    Passed { sync: SyncKey, passed: passing::Passed },
+    /// A moment that was waited for has come.
+    Due,
+}
+
+/// A mirror, without its insides in debug output.
+#[derive(Clone)]
+pub struct OpenMirror(pub Mirror);
+
+impl std::fmt::Debug for OpenMirror {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.0.url())
+    }
+}
+
+/// Why a fetch brought nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FetchFailure {
+    pub message: String,
+    pub retryable: bool,
+}
+
+/// What the driver is to do.
+pub enum Action {
+    Fetch(fetching::Job),
+    WriteSource(Box<source::Write>),
+    Pass(Box<passing::Job>),
+    /// Says why a Sync does not run.
+    Explain(Box<passing::Explanation>),
+    /// Listen to these refs from now on.
+    Listen(BTreeSet<Interest>),
+    /// A Sync is gone: its tombstone is reported.
+    Bury(Box<crate::api::Sync>),
+}
+
+/// What an event is judged with, besides itself.
+#[derive(Debug, Clone, Copy)]
+pub struct Moment {
+    pub now: Timestamp,
+    /// Uniform in 0..1.
+    pub dice: f64,
+}
+
+/// All sources, Syncs and inventories of a cluster.
+pub struct Engine {
+    sources: BTreeMap<SourceKey, SourceEntry>,
+    syncs: BTreeMap<SyncKey, SyncEntry>,
+    inventories: BTreeMap<SyncKey, Inventory>,
+    /// First lists that are still to come. Before them nothing is decided: a claim not seen yet would be no claim.
+    lists_missing: usize,
+    /// Why no events can arrive at all, if so.
+    bus_down: Option<String>,
+    listening: BTreeSet<Interest>,
+    shared: crate::pass::Context,
+}
+
+impl Engine {
+    /// Knows nothing yet; decides after `lists` first lists have come. `bus_down` says why there are no events.
+    #[must_use]
+    pub fn new(shared: crate::pass::Context, lists: usize, bus_down: Option<String>) -> Self {
+        Self {
+            sources: BTreeMap::new(),
+            syncs: BTreeMap::new(),
+            inventories: BTreeMap::new(),
+            lists_missing: lists,
+            bus_down,
+            listening: BTreeSet::new(),
+            shared,
+        }
+    }
+
+    /// Takes an event in and answers with everything that is to be done now.
+    pub fn handle(&mut self, event: Event, at: Moment) -> Vec<Action> {
+        let mut actions = Vec::new();
+        match event {
+            Event::Resource(event) => self.resource(event, at, &mut actions),
+            Event::Bus(event) => self.bus(event, at),
+            Event::Drift(sync) => {
+                if let Some(entry) = self.syncs.get_mut(&sync) {
+                    entry.schedule.want(towline_plan::schedule::sync::Trigger::Drift);
+                }
+            }
+            Event::Recovered { source, revision, mirror } => self.recovered(&source, revision, mirror),
+            Event::Fetched { source, result } => self.fetched(&source, result, at),
+            Event::Written { source, result } => self.written(&source, result, at),
+            Event::Passed { sync, passed } => self.passed(&sync, passed, at),
+            Event::Due => {}
+        }
+        if self.lists_missing == 0 {
+            self.start_due(at, &mut actions);
+        }
+        actions
+    }
+
+    /// When something is due next.
+    #[must_use]
+    pub fn next(&self, now: Timestamp) -> Option<Timestamp> {
+        if self.lists_missing > 0 {
+            return None;
+        }
+        let sources = self.sources.values().filter_map(SourceEntry::next);
+        let syncs = self.syncs.values().filter_map(|sync| sync.schedule.next(now));
+        sources.chain(syncs).min()
+    }
+
+    /// Counts for the heartbeat: Syncs, Syncs that are ready, sources.
+    #[must_use]
+    pub fn counts(&self) -> (u32, u32, u32) {
+        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        let ready = self.syncs.values().filter(|s| s.is_ready()).count();
+        (count(self.syncs.len()), count(ready), count(self.sources.len()))
+    }
+
+    fn resource(&mut self, event: ResourceEvent, at: Moment, actions: &mut Vec<Action>) {
+        match event {
+            ResourceEvent::Source(scope, change) => match change {
+                Change::Applied(source) => self.source_applied(source, at),
+                Change::Gone(source) => self.source_gone(&key(&source)),
+                Change::Listed(sources) => {
+                    for gone in missing(self.sources.keys(), &scope, &sources) {
+                        self.source_gone(&gone);
+                    }
+                    sources.into_iter().for_each(|source| self.source_applied(source, at));
+                    self.listed();
+                }
+            },
+            ResourceEvent::Sync(scope, change) => match change {
+                Change::Applied(sync) => self.sync_applied(sync, at),
+                Change::Gone(sync) => self.sync_gone(&key(&sync), actions),
+                Change::Listed(syncs) => {
+                    for gone in missing(self.syncs.keys(), &scope, &syncs) {
+                        self.sync_gone(&gone, actions);
+                    }
+                    syncs.into_iter().for_each(|sync| self.sync_applied(sync, at));
+                    self.listed();
+                }
+            },
+            ResourceEvent::Inventory(scope, change) => match change {
+                Change::Applied(inventory) => self.inventory_applied(inventory),
+                Change::Gone(inventory) => self.inventory_gone(&key(&inventory)),
+                Change::Listed(inventories) => {
+                    for gone in missing(self.inventories.keys(), &scope, &inventories) {
+                        self.inventory_gone(&gone);
+                    }
+                    inventories.into_iter().for_each(|inventory| self.inventory_applied(inventory));
+                    self.listed();
+                }
+            },
+        }
+    }
+
+    fn listed(&mut self) {
+        self.lists_missing = self.lists_missing.saturating_sub(1);
+    }
+
+    fn inventory_applied(&mut self, inventory: Inventory) {
+        let key = key(&inventory);
+        let newer = self.inventories.get(&key).is_none_or(|known| is_newer(&inventory, known));
+        if newer {
+            self.inventories.insert(key.clone(), inventory);
+            self.index(&key);
+        }
+    }
+
+    fn inventory_gone(&mut self, key: &SyncKey) {
+        self.inventories.remove(key);
+        self.index(key);
+        // Rebuilt at once: until then nobody else may believe the objects are free.
+        if let Some(entry) = self.syncs.get_mut(key) {
+            entry.schedule.want(towline_plan::schedule::sync::Trigger::Settings);
+        }
+    }
+
+    /// Claims count while their Sync exists: what a deleted Sync left behind may be taken over.
+    fn index(&mut self, key: &SyncKey) {
+        let mut claims = crate::cluster::locked(&self.shared.claims);
+        let uid = self.syncs.get(key).and_then(|entry| entry.object.uid());
+        let inventory = self.inventories.get(key).filter(|i| Some(&i.spec.sync_uid) == uid.as_ref());
+        match inventory.and_then(|i| Owned::from_lines(&i.spec.entries, &i.spec.digest).ok()) {
+            Some(owned) => claims.replace(key, &owned),
+            None => claims.remove(key),
+        }
+    }
+
+    fn start_due(&mut self, at: Moment, actions: &mut Vec<Action>) {
+        self.start_fetches(at, actions);
+        self.start_writes(at, actions);
+        self.start_passes(at, actions);
+        let wanted: BTreeSet<Interest> = self.sources.values().filter_map(SourceEntry::interest).collect();
+        if wanted != self.listening {
+            self.listening.clone_from(&wanted);
+            actions.push(Action::Listen(wanted));
+        }
+    }
+}
+
+/// The key of one of our objects.
+fn key(object: &impl kube::ResourceExt) -> SyncKey {
+    SyncKey { namespace: object.namespace().unwrap_or_default(), name: object.name_any() }
+}
+
+/// What a complete list of a scope no longer has.
+fn missing<'a, K: kube::ResourceExt>(
+    known: impl Iterator<Item = &'a SyncKey>,
+    scope: &Option<String>,
+    listed: &[K],
+) -> Vec<SyncKey> {
+    let listed: BTreeSet<SyncKey> = listed.iter().map(key).collect();
+    let in_scope = |key: &&SyncKey| scope.as_ref().is_none_or(|namespace| *namespace == key.namespace);
+    known.filter(in_scope).filter(|key| !listed.contains(key)).cloned().collect()
+}
+
+/// Whether the watch says something newer than what is known: it runs behind our own writes.
+fn is_newer(new: &impl kube::ResourceExt, known: &impl kube::ResourceExt) -> bool {
+    if new.uid() != known.uid() {
+        return true;
+    }
+    let version = |object: Option<String>| object.and_then(|v| v.parse::<u128>().ok());
+    match (version(new.resource_version()), version(known.resource_version())) {
+        (Some(new), Some(known)) => new > known,
+        _ => true,
+    }
+}

@@ -1,0 +1,203 @@
+//! Passes as jobs beside the loop: run, bounded in time, and reported.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use kube::ResourceExt as _;
+use tokio::sync::{Semaphore, mpsc};
+use tracing::Instrument as _;
+use towline_daemon::error::chain;
+use towline_proto::{ClusterName, Wire as _};
+
+use super::Event;
+use crate::api::{self, Conditions, Inventory, Sync, SyncStatus, Verdict};
+use crate::bus::{Bus, Report};
+use crate::cluster::{Cluster, EventKind, RequestError};
+use crate::pass::{self, Context, End, Failure, Outcome, Pass, Reason};
+use crate::report;
+
+/// How often a status write is repeated because somebody else wrote in between.
+const CONFLICTS_MAX: usize = 5;
+
+/// One pass to run.
+pub struct Job {
+    pub pass: Pass,
+}
+
+/// Why a Sync does not run.
+pub struct Explanation {
+    pub sync: Arc<Sync>,
+    pub message: String,
+}
+
+/// How a pass came out, as far as the loop cares.
+#[derive(Debug)]
+pub struct Passed {
+    pub end: End,
+    /// The Sync as its status was written.
+    pub object: Option<Box<Sync>>,
+    pub inventory: Option<Inventory>,
+}
+
+/// What jobs report through.
+#[derive(Clone)]
+pub(super) struct Reporting {
+    pub cluster: Cluster,
+    pub name: ClusterName,
+    pub bus: Option<Bus>,
+}
+
+/// Runs a pass when its turn comes, and reports it everywhere.
+pub(super) async fn run(
+    job: Job,
+    context: Context,
+    turns: Arc<Semaphore>,
+    reporting: Reporting,
+    events: mpsc::Sender<Event>,
+) {
+    let pass = job.pass;
+    let span = tracing::info_span!(
+        "pass",
+        sync = %pass.key,
+        revision = pass.revision.name,
+        sequence = pass.revision.sequence,
+        trigger = pass.trigger.as_str(),
+        delivery = pass.revision.delivery,
+    );
+    let (sync, passed) = async {
+        // Closed never: the semaphore lives as long as the loop.
+        let _turn = turns.acquire().await;
+        let outcome = in_time(&context, &pass).await;
+        let passed = say(&reporting, &pass, outcome).await;
+        (pass.key.clone(), passed)
+    }
+    .instrument(span)
+    .await;
+    let _ = events.send(Event::Passed { sync, passed }).await;
+}
+
+/// A pass that takes too long is cut short where it stands; what it did is in its outcome.
+async fn in_time(context: &Context, pass: &Pass) -> Outcome {
+    let timeout: std::time::Duration = pass.sync.spec.timeout.into();
+    let mut run = std::pin::pin!(pass::run(context, pass));
+    tokio::select! {
+        outcome = &mut run => return outcome,
+        () = tokio::time::sleep(timeout) => pass.halt.cancel(),
+    }
+    let mut outcome = run.await;
+    if outcome.end == End::Superseded {
+        let message = format!("not done within spec.timeout ({} s)", timeout.as_secs_f64());
+        outcome.end = End::Failed(Failure { reason: Reason::Timeout, message, retryable: true });
+    }
+    outcome
+}
+
+async fn say(reporting: &Reporting, pass: &Pass, outcome: Outcome) -> Passed {
+    let now = Timestamp::now();
+    log(pass, &outcome, now);
+    for note in report::notes(pass, &outcome) {
+        reporting.cluster.announce(&*pass.sync, note.kind, &note.reason, &note.text).await;
+    }
+    if let Some(bus) = &reporting.bus {
+        for change in report::changes(pass, &outcome, &reporting.name, now) {
+            bus.report(Report::Change(change.bounded()));
+        }
+    }
+    let object = match outcome.end {
+        // The pass that follows at once says how it is.
+        End::Superseded => None,
+        _ => write(reporting, pass, &outcome, now).await,
+    };
+    Passed { end: outcome.end, object, inventory: outcome.inventory }
+}
+
+fn log(pass: &Pass, outcome: &Outcome, now: Timestamp) {
+    let elapsed_ms = now.duration_since(pass.started_at).as_millis();
+    let done = report::summary(&outcome.actions);
+    match &outcome.end {
+        End::Failed(failure) => {
+            tracing::error!(reason = failure.reason.as_str(), error = failure.message, done, elapsed_ms, "pass failed");
+        }
+        End::Held(..) => {
+            tracing::warn!(message_text = report::ready(pass, outcome).message, done, elapsed_ms, "pass held");
+        }
+        End::Superseded => tracing::info!(done, elapsed_ms, "pass superseded"),
+        End::Untouched => tracing::debug!(elapsed_ms, "nothing the Sync reads has changed"),
+        End::Succeeded => tracing::info!(done, elapsed_ms, "pass succeeded"),
+    }
+}
+
+async fn write(reporting: &Reporting, pass: &Pass, outcome: &Outcome, now: Timestamp) -> Option<Box<Sync>> {
+    if outcome.end == End::Untouched && !is_status_due(pass, now) {
+        return None;
+    }
+    let new = report::status(pass, outcome, now);
+    if report::says_the_same(pass.sync.status.as_ref(), &new) {
+        return None;
+    }
+    let written = write_status(&reporting.cluster, &pass.sync, new).await;
+    report_written(reporting, written)
+}
+
+/// At most once per interval for commits that do not touch what the Sync reads: a busy monorepo costs no writes.
+fn is_status_due(pass: &Pass, now: Timestamp) -> bool {
+    let interval: std::time::Duration = pass.sync.spec.interval.into();
+    let managed = pass.sync.managed_fields().iter().filter(|m| m.subresource.as_deref() == Some("status"));
+    let last = managed.filter_map(|m| m.time.as_ref().map(|t| t.0)).max();
+    last.is_none_or(|last| now.duration_since(last).as_secs_f64() >= interval.as_secs_f64())
+}
+
+fn report_written(reporting: &Reporting, written: Result<Sync, RequestError>) -> Option<Box<Sync>> {
+    match written {
+        Ok(sync) => {
+            if let Some(bus) = &reporting.bus {
+                let status = report::sync_status(&sync, &reporting.name, false, Timestamp::now());
+                bus.report(Report::Status(status.bounded()));
+            }
+            Some(Box::new(sync))
+        }
+        Err(error) => {
+            tracing::error!(error = %chain(&error), "failed to write the Sync's status");
+            None
+        }
+    }
+}
+
+/// Writes a status; somebody else's write in between is taken in, unless it is another object by now.
+async fn write_status(cluster: &Cluster, sync: &Sync, status: SyncStatus) -> Result<Sync, RequestError> {
+    let mut object = sync.clone();
+    let mut tries = 1;
+    loop {
+        object.status = Some(status.clone());
+        match cluster.write_status(&object).await {
+            Err(error) if error.is_conflict() && tries < CONFLICTS_MAX => {
+                let (namespace, name) = (sync.namespace().unwrap_or_default(), sync.name_any());
+                match cluster.read::<Sync>(&namespace, &name).await? {
+                    Some(current) if current.uid() == sync.uid() => object = current,
+                    _ => return Err(error),
+                }
+            }
+            answer => return answer,
+        }
+        tries += 1;
+    }
+}
+
+/// Says on a Sync why no pass runs.
+pub(super) async fn explain(explanation: Explanation, reporting: Reporting) {
+    let Explanation { sync, message } = explanation;
+    let mut status = sync.status.clone().unwrap_or_default();
+    let verdict = Verdict { status: false, reason: "SourceNotReady".to_owned(), message };
+    let mut conditions = Conditions(std::mem::take(&mut status.conditions));
+    let said = conditions.get(api::READY).is_some_and(|c| c.message == verdict.message);
+    if said {
+        return;
+    }
+    tracing::warn!(sync = %super::key(&*sync), reason = verdict.reason, error = verdict.message, "no pass can run");
+    reporting.cluster.announce(&*sync, EventKind::Warning, &verdict.reason, &verdict.message).await;
+    conditions.set(api::READY, verdict, sync.metadata.generation, Timestamp::now());
+    status.conditions = conditions.0;
+    status.observed_generation = sync.metadata.generation;
+    let written = write_status(&reporting.cluster, &sync, status).await;
+    report_written(&reporting, written);
+}

@@ -1,0 +1,410 @@
+//! Sources within the engine: from a ref to a published revision.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::ResourceExt as _;
+use towline_plan::schedule::source::{SourceSchedule, Verdict as Tip};
+use towline_proto::{CommitEvent, CommitId, RefName, RepositoryId};
+
+use super::fetching;
+use super::{Action, Engine, FetchFailure, Moment, OpenMirror, SourceKey, is_newer, key};
+use crate::api::{self, Conditions, GitSource, GitSourceStatus, LastEvent, Verdict};
+use crate::bus::{BusEvent, Interest};
+use crate::pass::Revision;
+
+/// One source.
+pub(super) struct SourceEntry {
+    pub object: Arc<GitSource>,
+    pub schedule: SourceSchedule,
+    /// What is wrong with the spec: then nothing is fetched.
+    pub invalid: Option<String>,
+    pub interest: Option<Interest>,
+    pub mirror: Option<OpenMirror>,
+    /// What Syncs work from: verified, and recorded in the status.
+    pub revision: Option<Revision>,
+    /// What the status is to say; written when it differs.
+    pub wanted: Wanted,
+    pub writing: bool,
+    /// The delivery of the last event, for the trail of what it leads to.
+    pub delivery: Option<String>,
+    /// No write before this moment: the last one failed.
+    pub write_after: Option<Timestamp>,
+}
+
+/// What a source's status is to say.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Wanted {
+    pub tip: Option<CommitId>,
+    pub ready: Option<Verdict>,
+    pub events: Option<Verdict>,
+    pub last_event: Option<LastEvent>,
+    pub handled: Option<String>,
+}
+
+/// A write of a source's status.
+pub struct Write {
+    pub source: SourceKey,
+    pub object: Arc<GitSource>,
+    pub wanted: Wanted,
+}
+
+impl SourceEntry {
+    pub(super) fn next(&self) -> Option<Timestamp> {
+        if self.writing {
+            return None;
+        }
+        let fetch = self.schedule.next().filter(|_| self.invalid.is_none());
+        let write = self.write_after.filter(|_| self.is_unwritten());
+        fetch.into_iter().chain(write).min()
+    }
+
+    pub(super) fn interest(&self) -> Option<Interest> {
+        self.interest.clone().filter(|_| self.invalid.is_none() && !self.object.spec.suspend)
+    }
+
+    fn is_unwritten(&self) -> bool {
+        let old = self.object.status.clone().unwrap_or_default();
+        let new = status(&self.object, &self.wanted, Timestamp::UNIX_EPOCH);
+        !says_the_same(&old, &new)
+    }
+
+    fn reference(&self) -> Option<RefName> {
+        self.interest.as_ref().map(|interest| interest.reference.clone())
+    }
+}
+
+/// The status a source is to have. The sequence counts on when the tip is another one than recorded.
+pub(super) fn status(object: &GitSource, wanted: &Wanted, now: Timestamp) -> GitSourceStatus {
+    let mut status = object.status.clone().unwrap_or_default();
+    let generation = object.metadata.generation;
+    let mut conditions = Conditions(std::mem::take(&mut status.conditions));
+    for (kind, verdict) in [(api::READY, &wanted.ready), (api::EVENTS_READY, &wanted.events)] {
+        if let Some(verdict) = verdict {
+            conditions.set(kind, verdict.clone(), generation, now);
+        }
+    }
+    status.conditions = conditions.0;
+    if let Some(tip) = &wanted.tip {
+        let name = revision_name(object, tip);
+        if status.revision.as_ref() != Some(&name) {
+            status.revision = Some(name);
+            status.sequence = Some(status.sequence.unwrap_or(0) + 1);
+        }
+    }
+    if wanted.ready.is_some() {
+        status.observed_generation = generation;
+        status.last_attempt = Some(Time(now));
+    }
+    if wanted.last_event.is_some() {
+        status.last_event.clone_from(&wanted.last_event);
+    }
+    if wanted.handled.is_some() {
+        status.last_handled_reconcile_at.clone_from(&wanted.handled);
+    }
+    status
+}
+
+fn revision_name(object: &GitSource, tip: &CommitId) -> String {
+    format!("{}@sha1:{tip}", object.spec.reference.short_name())
+}
+
+/// Times of attempts and events aside: a poll that found nothing new is not worth a write.
+fn says_the_same(old: &GitSourceStatus, new: &GitSourceStatus) -> bool {
+    let plain = |status: &GitSourceStatus| {
+        let conditions: BTreeMap<_, _> = status
+            .conditions
+            .iter()
+            .map(|c| (c.type_.clone(), (c.status.clone(), c.reason.clone(), c.message.clone(), c.observed_generation)))
+            .collect();
+        (conditions, status.observed_generation, status.revision.clone(), status.last_handled_reconcile_at.clone())
+    };
+    plain(old) == plain(new)
+}
+
+impl Engine {
+    pub(super) fn source_applied(&mut self, object: GitSource, at: Moment) {
+        let key = key(&object);
+        let bus_down = self.bus_down.clone();
+        let (interest, invalid) = match understand(&object) {
+            Ok(interest) => (Some(interest), None),
+            Err(problem) => (None, Some(problem)),
+        };
+        let spec = &object.spec;
+        let interval = SignedDuration::try_from(std::time::Duration::from(spec.interval)).unwrap_or(SignedDuration::MAX);
+        // A tenth of a second would be a denial of service of the host: the least that makes sense is a second.
+        let (interval, suspend) = (interval.max(SignedDuration::from_secs(1)), spec.suspend);
+        let requested = object.annotations().get(api::REQUESTED_AT).cloned();
+        match self.sources.get_mut(&key) {
+            None => {
+                let events = Some(events_verdict(bus_down, "not subscribed yet"));
+                let mut entry = SourceEntry {
+                    object: Arc::new(object),
+                    schedule: SourceSchedule::new(interval, suspend, None, at.now),
+                    invalid,
+                    interest,
+                    mirror: None,
+                    revision: None,
+                    wanted: Wanted { events, handled: requested, ..Wanted::default() },
+                    writing: false,
+                    delivery: None,
+                    write_after: None,
+                };
+                entry.say_invalid();
+                self.sources.insert(key, entry);
+            }
+            Some(entry) => {
+                if !is_newer(&object, &*entry.object) {
+                    return;
+                }
+                let changed = entry.object.spec != object.spec;
+                let asked = requested.is_some() && requested != entry.wanted.handled;
+                if entry.interest != interest || entry.object.spec.reference != object.spec.reference {
+                    // Another repository or ref: what was known of the old one says nothing of it.
+                    entry.schedule = SourceSchedule::new(interval, suspend, None, at.now);
+                    entry.mirror = None;
+                    entry.wanted.tip = None;
+                }
+                entry.object = Arc::new(object);
+                (entry.interest, entry.invalid) = (interest, invalid);
+                if changed {
+                    entry.schedule.configure(interval, suspend, at.now);
+                }
+                if asked {
+                    entry.wanted.handled = requested;
+                    entry.schedule.wake(None, at.now);
+                }
+                entry.say_invalid();
+            }
+        }
+    }
+
+    pub(super) fn source_gone(&mut self, key: &SourceKey) {
+        self.sources.remove(key);
+    }
+
+    pub(super) fn bus(&mut self, event: BusEvent, at: Moment) {
+        match event {
+            BusEvent::Woken { repository, reference, event, undecodable } => {
+                if let Some(problem) = undecodable {
+                    tracing::warn!(%reference, problem, "an event could not be read; the ref is looked at all the same");
+                }
+                for entry in self.sources.values_mut() {
+                    let hit = entry.interest.as_ref().is_some_and(|interest| {
+                        interest.repository.token() == repository && interest.reference == reference
+                    });
+                    if hit {
+                        entry.woken(event.as_ref(), at);
+                    }
+                }
+            }
+            BusEvent::ReconcileAll => {
+                self.sources.values_mut().for_each(|entry| entry.schedule.wake(None, at.now));
+                self.syncs.values_mut().for_each(|entry| entry.schedule.want(towline_plan::schedule::sync::Trigger::Request));
+            }
+            BusEvent::Reconcile { namespace, name } => {
+                let key = SourceKey { namespace, name };
+                if let Some(entry) = self.syncs.get_mut(&key) {
+                    entry.schedule.want(towline_plan::schedule::sync::Trigger::Request);
+                    let source = SourceKey { namespace: key.namespace, name: entry.object.spec.source_ref.name.clone() };
+                    if let Some(source) = self.sources.get_mut(&source) {
+                        source.schedule.wake(None, at.now);
+                    }
+                }
+            }
+            BusEvent::Connected => {
+                self.bus_down = None;
+            }
+            BusEvent::Disconnected { reason } => self.no_events(&reason),
+            BusEvent::Denied { what } => tracing::warn!(what, "the NATS server refuses"),
+            BusEvent::Subscribed { interest } => {
+                let verdict = Verdict {
+                    status: true,
+                    reason: "Subscribed".to_owned(),
+                    message: format!("listening for events of {}", interest.repository),
+                };
+                self.set_events(&interest, &verdict);
+            }
+            BusEvent::Unsubscribable { interest, reason } => {
+                let verdict = Verdict { status: false, reason: "Denied".to_owned(), message: reason };
+                self.set_events(&interest, &verdict);
+            }
+        }
+    }
+
+    fn no_events(&mut self, reason: &str) {
+        self.bus_down = Some(reason.to_owned());
+        for entry in self.sources.values_mut() {
+            entry.wanted.events = Some(events_verdict(Some(reason.to_owned()), ""));
+        }
+    }
+
+    fn set_events(&mut self, interest: &Interest, verdict: &Verdict) {
+        for entry in self.sources.values_mut().filter(|e| e.interest.as_ref() == Some(interest)) {
+            entry.wanted.events = Some(verdict.clone());
+        }
+    }
+
+    pub(super) fn recovered(&mut self, source: &SourceKey, revision: Revision, mirror: OpenMirror) {
+        if let Some(entry) = self.sources.get_mut(source)
+            && entry.revision.is_none()
+            && entry.object.status.as_ref().and_then(|s| s.revision.as_ref()) == Some(&revision.name)
+        {
+            entry.mirror = Some(mirror);
+            entry.revision = Some(revision);
+            self.offer(source);
+        }
+    }
+
+    pub(super) fn fetched(
+        &mut self,
+        source: &SourceKey,
+        result: Result<(OpenMirror, CommitId), FetchFailure>,
+        at: Moment,
+    ) {
+        let Some(entry) = self.sources.get_mut(source) else { return };
+        match result {
+            Ok((mirror, commit)) => {
+                entry.mirror = Some(mirror);
+                let verdict = entry.schedule.fetched(&commit, at.now, at.dice);
+                if verdict == Tip::Publish {
+                    entry.wanted.tip = Some(commit.clone());
+                }
+                if let Some(tip) = &entry.wanted.tip {
+                    let message = format!("stored artifact for revision '{}'", revision_name(&entry.object, tip));
+                    entry.wanted.ready = Some(Verdict { status: true, reason: "Succeeded".to_owned(), message });
+                }
+            }
+            Err(failure) => {
+                tracing::warn!(%source, error = failure.message, "fetch failed; the last good state stays");
+                entry.schedule.failed(failure.retryable, at.now, at.dice);
+                let reason = "GitOperationFailed".to_owned();
+                entry.wanted.ready = Some(Verdict { status: false, reason, message: failure.message });
+            }
+        }
+    }
+
+    pub(super) fn written(&mut self, source: &SourceKey, result: Result<Box<GitSource>, String>, at: Moment) {
+        let Some(entry) = self.sources.get_mut(source) else { return };
+        entry.writing = false;
+        entry.write_after = None;
+        match result {
+            Ok(object) => {
+                if is_newer(&*object, &*entry.object) {
+                    entry.object = Arc::new(*object);
+                }
+                self.publish(source);
+            }
+            Err(error) => {
+                tracing::warn!(%source, error, "failed to write the source's status; its revision waits for that");
+                // Long enough not to press an API server that is down, short enough not to be felt when it is back.
+                entry.write_after = at.now.checked_add(SignedDuration::from_secs(2)).ok();
+            }
+        }
+    }
+
+    /// A tip becomes the revision Syncs work from once its place in the order is recorded.
+    fn publish(&mut self, source: &SourceKey) {
+        let Some(entry) = self.sources.get_mut(source) else { return };
+        let (Some(tip), Some(status)) = (&entry.wanted.tip, &entry.object.status) else { return };
+        let (Some(name), Some(sequence)) = (&status.revision, status.sequence) else { return };
+        if *name != revision_name(&entry.object, tip) || entry.revision.as_ref().is_some_and(|r| r.sequence == sequence) {
+            return;
+        }
+        let delivery = entry.delivery.take();
+        tracing::info!(%source, revision = name, sequence, delivery, "revision published");
+        entry.revision = Some(Revision { commit: tip.clone(), name: name.clone(), sequence, delivery });
+        self.offer(source);
+    }
+
+    pub(super) fn start_fetches(&mut self, at: Moment, actions: &mut Vec<Action>) {
+        for (key, entry) in &mut self.sources {
+            let Some(reference) = entry.reference() else { continue };
+            if entry.writing || entry.invalid.is_some() || !entry.schedule.start(at.now) {
+                continue;
+            }
+            actions.push(Action::Fetch(fetching::Job {
+                source: key.clone(),
+                url: entry.object.spec.url.clone(),
+                reference,
+                timeout: entry.object.spec.timeout.into(),
+                recorded: entry.recorded(),
+            }));
+        }
+    }
+
+    pub(super) fn start_writes(&mut self, at: Moment, actions: &mut Vec<Action>) {
+        let mut unchanged = Vec::new();
+        for (key, entry) in &mut self.sources {
+            if entry.writing || entry.write_after.is_some_and(|after| after > at.now) {
+                continue;
+            }
+            if !entry.is_unwritten() {
+                unchanged.push(key.clone());
+                continue;
+            }
+            entry.writing = true;
+            actions.push(Action::WriteSource(Box::new(Write {
+                source: key.clone(),
+                object: Arc::clone(&entry.object),
+                wanted: entry.wanted.clone(),
+            })));
+        }
+        // After a restart the status may say already what the first fetch found.
+        unchanged.iter().for_each(|key| self.publish(key));
+    }
+}
+
+impl SourceEntry {
+    fn woken(&mut self, event: Option<&CommitEvent>, at: Moment) {
+        let after = event.and_then(|event| event.after.clone());
+        if let Some(event) = event {
+            self.delivery = Some(event.delivery.clone());
+            let revision = after.as_ref().map(|commit| revision_name(&self.object, commit));
+            self.wanted.last_event = Some(LastEvent { revision, at: Time(at.now) });
+        }
+        tracing::info!(source = %key(&*self.object), delivery = self.delivery, "woken by an event");
+        self.schedule.wake(after, at.now);
+    }
+
+    fn say_invalid(&mut self) {
+        if let Some(problem) = &self.invalid {
+            let (reason, message) = ("InvalidSpec".to_owned(), problem.clone());
+            self.wanted.ready = Some(Verdict { status: false, reason, message });
+        }
+    }
+
+    /// What the status recorded before a restart, if it is of this ref.
+    fn recorded(&self) -> Option<Revision> {
+        if self.revision.is_some() {
+            return None;
+        }
+        let status = self.object.status.as_ref()?;
+        let (name, sequence) = (status.revision.clone()?, status.sequence?);
+        let (reference, commit) = name.rsplit_once("@sha1:")?;
+        let commit = CommitId::parse(commit).ok().filter(|_| reference == self.object.spec.reference.short_name())?;
+        Some(Revision { commit, name, sequence, delivery: None })
+    }
+}
+
+/// The repository and ref a source means.
+fn understand(object: &GitSource) -> Result<Interest, String> {
+    let spec = &object.spec;
+    let name = spec.reference.full_name().ok_or("spec.ref needs exactly one of branch, tag and name")?;
+    let reference = RefName::parse(&name).map_err(|e| format!("spec.ref: {}", towline_daemon::error::chain(&e)))?;
+    let repository = match &spec.event_repository {
+        Some(named) => RepositoryId::parse(named).map_err(|e| format!("spec.eventRepository: {e}")),
+        None => RepositoryId::from_url(&spec.url).map_err(|e| format!("spec.url: {e}")),
+    };
+    Ok(Interest { repository: repository?, reference })
+}
+
+fn events_verdict(down: Option<String>, otherwise: &str) -> Verdict {
+    let (reason, message) = match down {
+        Some(why) => ("NotConnected", why),
+        None => ("Progressing", otherwise.to_owned()),
+    };
+    Verdict { status: false, reason: reason.to_owned(), message }
+}

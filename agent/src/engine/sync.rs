@@ -1,0 +1,207 @@
+//! Syncs within the engine: when a pass runs, and at which revision.
+
+use std::sync::Arc;
+
+use jiff::SignedDuration;
+use kube::ResourceExt as _;
+use kube::core::Duration;
+use tokio_util::sync::CancellationToken;
+use towline_plan::object::SyncKey;
+use towline_plan::schedule::sync::{Ended, Settings, SyncSchedule, Trigger};
+
+use super::passing::{self, Passed};
+use super::{Action, Engine, Moment, SourceKey, is_newer, key};
+use crate::api::{self, Sync};
+use crate::cluster::locked;
+use crate::pass::{End, Pass};
+
+/// One Sync.
+pub(super) struct SyncEntry {
+    pub object: Arc<Sync>,
+    pub schedule: SyncSchedule,
+    /// Cuts the running pass short.
+    pub halt: Option<CancellationToken>,
+    /// Why it does not run, as last said.
+    pub explained: Option<String>,
+}
+
+impl SyncEntry {
+    pub(super) fn is_ready(&self) -> bool {
+        let conditions = self.object.status.as_ref().map(|s| s.conditions.as_slice()).unwrap_or_default();
+        conditions.iter().any(|c| c.type_ == api::READY && c.status == "True")
+    }
+
+    fn source(&self) -> SourceKey {
+        SourceKey {
+            namespace: self.object.namespace().unwrap_or_default(),
+            name: self.object.spec.source_ref.name.clone(),
+        }
+    }
+}
+
+fn settings(sync: &Sync) -> Settings {
+    // A pass a second is what a person can follow; shorter is a mistake that would press the API server.
+    let wait = |duration: Duration| {
+        let wait = SignedDuration::try_from(std::time::Duration::from(duration)).unwrap_or(SignedDuration::MAX);
+        wait.max(SignedDuration::from_secs(1))
+    };
+    Settings {
+        interval: wait(sync.spec.interval),
+        retry_interval: wait(sync.spec.retry_interval),
+        suspended: sync.spec.suspend,
+    }
+}
+
+impl Engine {
+    pub(super) fn sync_applied(&mut self, object: Sync, at: Moment) {
+        let key = key(&object);
+        let known = self.syncs.get(&key).map(|entry| Arc::clone(&entry.object));
+        match known {
+            Some(known) if known.uid() == object.uid() => {
+                if !is_newer(&object, &*known) {
+                    return;
+                }
+                self.sync_changed(&key, object, &known);
+            }
+            _ => {
+                let attempted = object.status.as_ref().and_then(|s| s.last_attempted_sequence).unwrap_or(0);
+                let schedule = SyncSchedule::new(settings(&object), attempted, at.now);
+                let object = Arc::new(object);
+                self.syncs.insert(key.clone(), SyncEntry { object, schedule, halt: None, explained: None });
+                self.index(&key);
+            }
+        }
+        self.offer_to(&key);
+    }
+
+    fn sync_changed(&mut self, key: &SyncKey, object: Sync, known: &Sync) {
+        let Some(entry) = self.syncs.get_mut(key) else { return };
+        let annotation = |sync: &Sync, name: &str| sync.annotations().get(name).cloned();
+        let moved = |name: &str| annotation(&object, name) != annotation(known, name);
+        let source_changed = object.spec.source_ref != known.spec.source_ref;
+        if object.metadata.generation != known.metadata.generation {
+            entry.schedule.configure(settings(&object));
+        } else if moved(api::ALLOW_DELETIONS) || moved(api::ACCEPT_INVENTORY) {
+            entry.schedule.want(Trigger::Settings);
+        } else if moved(api::REQUESTED_AT) {
+            entry.schedule.want(Trigger::Request);
+        }
+        if source_changed {
+            // Another source counts its revisions for itself.
+            entry.schedule = SyncSchedule::new(settings(&object), 0, jiff::Timestamp::UNIX_EPOCH);
+            if let Some(halt) = &entry.halt {
+                halt.cancel();
+            }
+        }
+        if object.spec.suspend
+            && let Some(halt) = &entry.halt
+        {
+            halt.cancel();
+        }
+        entry.object = Arc::new(object);
+        entry.explained = None;
+    }
+
+    pub(super) fn sync_gone(&mut self, key: &SyncKey, actions: &mut Vec<Action>) {
+        if let Some(entry) = self.syncs.remove(key) {
+            if let Some(halt) = entry.halt {
+                halt.cancel();
+            }
+            actions.push(Action::Bury(Box::new((*entry.object).clone())));
+        }
+        self.index(key);
+        locked(&self.shared.watches.watched).forget_sync(key);
+    }
+
+    /// Offers a source's revision to all Syncs that work from it.
+    pub(super) fn offer(&mut self, source: &SourceKey) {
+        let keys: Vec<SyncKey> =
+            self.syncs.iter().filter(|(_, entry)| entry.source() == *source).map(|(key, _)| key.clone()).collect();
+        keys.iter().for_each(|key| self.offer_to(key));
+    }
+
+    fn offer_to(&mut self, key: &SyncKey) {
+        let Some(entry) = self.syncs.get_mut(key) else { return };
+        let Some(revision) = self.sources.get(&entry.source()).and_then(|s| s.revision.as_ref()) else { return };
+        if entry.schedule.offer(revision.sequence)
+            && let Some(halt) = &entry.halt
+        {
+            halt.cancel();
+        }
+    }
+
+    pub(super) fn passed(&mut self, key: &SyncKey, passed: Passed, at: Moment) {
+        let Passed { end, object, inventory } = passed;
+        if let Some(inventory) = inventory {
+            self.inventory_applied(inventory);
+        } else if matches!(end, End::Failed(_)) {
+            // Perhaps what is remembered is out of date: the next pass reads it.
+            self.inventories.remove(key);
+        }
+        let Some(entry) = self.syncs.get_mut(key) else { return };
+        entry.halt = None;
+        if let Some(object) = object
+            && object.uid() == entry.object.uid()
+            && is_newer(&*object, &*entry.object)
+        {
+            entry.object = Arc::new(*object);
+        }
+        let how = match end {
+            End::Untouched | End::Succeeded => Ended::Succeeded,
+            // Held until somebody acts, which wakes it; looked at again at the interval.
+            End::Held(..) => Ended::Failed { retryable: false },
+            End::Failed(failure) => Ended::Failed { retryable: failure.retryable },
+            End::Superseded => Ended::Superseded,
+        };
+        entry.schedule.ended(how, at.now, at.dice);
+    }
+
+    pub(super) fn start_passes(&mut self, at: Moment, actions: &mut Vec<Action>) {
+        for (key, entry) in &mut self.syncs {
+            let source = self.sources.get(&entry.source());
+            let offered = source.and_then(|s| s.revision.clone().zip(s.mirror.clone()));
+            let Some((revision, mirror)) = offered else {
+                explain(key, entry, source.map(|s| &*s.object), actions);
+                continue;
+            };
+            let Some(start) = entry.schedule.start(at.now) else { continue };
+            let halt = CancellationToken::new();
+            entry.halt = Some(halt.clone());
+            entry.explained = None;
+            debug_assert_eq!(start.sequence, revision.sequence, "the newest revision is what was offered");
+            actions.push(Action::Pass(Box::new(passing::Job {
+                pass: Pass {
+                    key: key.clone(),
+                    sync: Arc::clone(&entry.object),
+                    revision,
+                    trigger: start.trigger,
+                    mirror: mirror.0,
+                    inventory: self.inventories.get(key).cloned(),
+                    started_at: at.now,
+                    halt,
+                },
+            })));
+        }
+    }
+}
+
+/// Says why a Sync does not run, once per reason.
+fn explain(key: &SyncKey, entry: &mut SyncEntry, source: Option<&api::GitSource>, actions: &mut Vec<Action>) {
+    let name = &entry.object.spec.source_ref.name;
+    let message = match source {
+        None => format!("GitSource {}/{name} does not exist", key.namespace),
+        Some(source) => {
+            let conditions = source.status.as_ref().map(|s| s.conditions.as_slice()).unwrap_or_default();
+            match conditions.iter().find(|c| c.type_ == api::READY && c.status == "False") {
+                Some(ready) => format!("GitSource {}/{name} has no revision: {}", key.namespace, ready.message),
+                // Its first fetch is under way: nothing is wrong yet.
+                None => return,
+            }
+        }
+    };
+    if entry.explained.as_ref() == Some(&message) || entry.object.spec.suspend || entry.schedule.is_running() {
+        return;
+    }
+    entry.explained = Some(message.clone());
+    actions.push(Action::Explain(Box::new(passing::Explanation { sync: Arc::clone(&entry.object), message })));
+}

@@ -1,0 +1,282 @@
+//! Outcome to what is said of it: status, Kubernetes Events and signed reports.
+//!
+//! Pure: everything said is derived from what was done. Nothing here claims more than the outcome does, and a failed pass is
+//! announced everywhere.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::ResourceExt as _;
+use towline_plan::check::Held;
+use towline_plan::object::ObjectId;
+use towline_proto::report::{ChangeEvent, EventKind, ObjectChange};
+
+use crate::api::{self, Conditions, HistoryEntry, InventoryReference, Sync, SyncStatus, Verdict};
+use crate::cluster;
+use crate::pass::{Action, Deed, End, Failure, Outcome, Pass};
+
+/// History entries kept in a status, as Flux keeps them.
+const HISTORY_MAX: usize = 10;
+/// Objects named one by one in a message; the rest is counted.
+const NAMED_MAX: usize = 10;
+
+/// A Kubernetes Event to publish.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    pub kind: cluster::EventKind,
+    pub reason: String,
+    pub text: String,
+}
+
+/// The reason and message of the Ready condition.
+#[must_use]
+pub fn ready(pass: &Pass, outcome: &Outcome) -> Verdict {
+    let revision = &pass.revision.name;
+    let (status, reason, message) = match &outcome.end {
+        End::Untouched | End::Succeeded => {
+            (true, "ReconciliationSucceeded", format!("Applied revision: {revision}{}", kept(&outcome.kept)))
+        }
+        End::Held(held, objects) => (false, "PruneHeld", held_text(pass, held, objects)),
+        End::Failed(failure) => (false, failure.reason.as_str(), failure.message.clone()),
+        End::Superseded => (false, "Progressing", format!("{revision} was superseded while it was applied")),
+    };
+    Verdict { status, reason: reason.to_owned(), message }
+}
+
+fn kept(kept: &[(ObjectId, String)]) -> String {
+    match kept {
+        [] => String::new(),
+        kept => format!("; left in place: {}", list(kept.iter().map(|(id, why)| format!("{id} ({why})")))),
+    }
+}
+
+fn held_text(pass: &Pass, held: &Held, objects: &[ObjectId]) -> String {
+    let count = objects.len();
+    let names = list(objects.iter().map(ToString::to_string));
+    let revision = &pass.revision.name;
+    let allow = format!("to delete them, annotate the Sync with {}={revision}", api::ALLOW_DELETIONS);
+    match held {
+        Held::Ceiling { allowed, entries } => format!(
+            "{revision} is applied, but would delete {count} of {entries} objects, and prunePolicy.maxDeletions allows \
+             {allowed}: {names}; {allow}"
+        ),
+        Held::Emptied { entries } => format!(
+            "{revision} has none of the {entries} objects any more, which looks like a mistake: {names} stay; {allow}"
+        ),
+        Held::Rebuilt { digest } => format!(
+            "{revision} is applied; the inventory was lost and rebuilt, so {names} are not deleted until the Sync is \
+             annotated with {}={digest}",
+            api::ACCEPT_INVENTORY
+        ),
+        Held::Unapplied => format!("{names} are deleted when everything else is applied"),
+    }
+}
+
+fn list(names: impl ExactSizeIterator<Item = String>) -> String {
+    let more = names.len().saturating_sub(NAMED_MAX);
+    let mut text = names.take(NAMED_MAX).collect::<Vec<_>>().join(", ");
+    if more > 0 {
+        text.push_str(&format!(" and {more} more"));
+    }
+    text
+}
+
+/// The status after a pass.
+#[must_use]
+pub fn status(pass: &Pass, outcome: &Outcome, now: Timestamp) -> SyncStatus {
+    let mut status = pass.sync.status.clone().unwrap_or_default();
+    let generation = pass.sync.metadata.generation;
+    let verdict = ready(pass, outcome);
+    let mut conditions = Conditions(std::mem::take(&mut status.conditions));
+    conditions.clear(api::RECONCILING);
+    conditions.clear(api::STALLED);
+    let follow_up = |reason: &str| Verdict { status: true, reason: reason.to_owned(), message: verdict.message.clone() };
+    match &outcome.end {
+        End::Failed(Failure { retryable: true, .. }) => {
+            conditions.set(api::RECONCILING, follow_up("ProgressingWithRetry"), generation, now);
+        }
+        End::Failed(_) | End::Held(..) => conditions.set(api::STALLED, follow_up(&verdict.reason), generation, now),
+        End::Untouched | End::Succeeded | End::Superseded => {}
+    }
+    let reason = verdict.reason.clone();
+    conditions.set(api::READY, verdict, generation, now);
+    status.conditions = conditions.0;
+    status.observed_generation = generation;
+    let revision = Some(pass.revision.name.clone());
+    if matches!(outcome.end, End::Untouched | End::Succeeded) {
+        status.last_applied_revision.clone_from(&revision);
+    }
+    if let Some(inventory) = &outcome.inventory {
+        let entries = u32::try_from(inventory.spec.entries.len()).unwrap_or(u32::MAX);
+        status.inventory = Some(InventoryReference { name: inventory.name_any(), entries });
+        if let Some(read) = &inventory.spec.read {
+            status.last_changed_revision = Some(read.revision.clone());
+        }
+    }
+    if let Some(requested) = pass.sync.annotations().get(api::REQUESTED_AT) {
+        status.last_handled_reconcile_at = Some(requested.clone());
+    }
+    status.last_attempted_revision.clone_from(&revision);
+    status.last_attempted_sequence = Some(pass.revision.sequence);
+    if !outcome.actions.is_empty() || matches!(outcome.end, End::Failed(_) | End::Held(..)) {
+        remember(&mut status.history, HistoryEntry { revision, at: Time(now), reason, times: 1, summary: summary(&outcome.actions) });
+    }
+    status
+}
+
+/// The same failure again counts up; anything else is a new line.
+fn remember(history: &mut Vec<HistoryEntry>, entry: HistoryEntry) {
+    let same = |a: &HistoryEntry| (&a.revision, &a.reason, &a.summary) == (&entry.revision, &entry.reason, &entry.summary);
+    match history.first_mut().filter(|newest| same(newest)) {
+        Some(newest) => newest.times = newest.times.saturating_add(1),
+        None => {
+            history.insert(0, entry);
+            history.truncate(HISTORY_MAX);
+        }
+    }
+}
+
+/// `2 created, 1 configured`.
+#[must_use]
+pub fn summary(actions: &[Action]) -> String {
+    let count = |word: &str| actions.iter().filter(|a| a.deed.word() == word).count();
+    let words = ["created", "configured", "reverted", "deleted", "skipped"];
+    let counted: Vec<_> = words.iter().map(|w| (count(w), w)).filter(|(n, _)| *n > 0).collect();
+    match counted.is_empty() {
+        true => "nothing changed".to_owned(),
+        false => counted.iter().map(|(n, w)| format!("{n} {w}")).collect::<Vec<_>>().join(", "),
+    }
+}
+
+/// Whether two statuses say the same, times aside: then none is written.
+#[must_use]
+pub fn says_the_same(old: Option<&SyncStatus>, new: &SyncStatus) -> bool {
+    let Some(old) = old else { return false };
+    let plain = |status: &SyncStatus| {
+        let conditions: Vec<_> = status
+            .conditions
+            .iter()
+            .map(|c| (c.type_.clone(), c.status.clone(), c.reason.clone(), c.message.clone(), c.observed_generation))
+            .collect();
+        (
+            conditions,
+            status.observed_generation,
+            status.last_applied_revision.clone(),
+            status.last_changed_revision.clone(),
+            status.last_attempted_revision.clone(),
+            status.last_handled_reconcile_at.clone(),
+            status.inventory.clone(),
+            status.history.clone(),
+        )
+    };
+    plain(old) == plain(new)
+}
+
+/// The Events to publish about a pass: none for a pass that had nothing to do.
+#[must_use]
+pub fn notes(pass: &Pass, outcome: &Outcome) -> Vec<Note> {
+    let mut notes = Vec::new();
+    let verdict = ready(pass, outcome);
+    let revision = &pass.revision.name;
+    if let Some(problem) = &outcome.rebuilt {
+        let text = format!("The inventory could not be believed ({problem}) and was rebuilt; nothing is deleted until that is accepted");
+        notes.push(Note { kind: cluster::EventKind::Warning, reason: "InventoryRebuilt".to_owned(), text });
+    }
+    if !outcome.actions.is_empty() {
+        let deeds = list(outcome.actions.iter().map(describe));
+        let only_drift = outcome.actions.iter().all(|a| matches!(a.deed, Deed::Reverted(_)));
+        let reason = if only_drift { "DriftReverted" } else { "ReconciliationSucceeded" };
+        let (reason, text) = match &outcome.end {
+            End::Untouched | End::Succeeded => (reason, format!("{revision}: {deeds}")),
+            End::Held(..) | End::Failed(_) | End::Superseded => ("Progressing", format!("{revision}, in part: {deeds}")),
+        };
+        notes.push(Note { kind: cluster::EventKind::Normal, reason: reason.to_owned(), text });
+    }
+    if matches!(outcome.end, End::Failed(_) | End::Held(..)) {
+        notes.push(Note { kind: cluster::EventKind::Warning, reason: verdict.reason, text: verdict.message });
+    }
+    notes
+}
+
+fn describe(action: &Action) -> String {
+    match &action.deed {
+        Deed::Reverted(what) => format!("{} reverted: {what}", action.id),
+        Deed::Skipped(why) => format!("{} skipped: {why}", action.id),
+        deed => format!("{} {}", action.id, deed.word()),
+    }
+}
+
+/// The signed reports of a pass, one per kind of change.
+#[must_use]
+pub fn changes(pass: &Pass, outcome: &Outcome, cluster: &towline_proto::ClusterName, now: Timestamp) -> Vec<ChangeEvent> {
+    let of = |pick: fn(&Deed) -> bool| -> Vec<&Action> { outcome.actions.iter().filter(|a| pick(&a.deed)).collect() };
+    let mut kinds = vec![
+        (EventKind::Applied, of(|d| matches!(d, Deed::Created | Deed::Configured))),
+        (EventKind::DriftReverted, of(|d| matches!(d, Deed::Reverted(_)))),
+        (EventKind::Pruned, of(|d| matches!(d, Deed::Deleted | Deed::Skipped(_)))),
+    ];
+    kinds.retain(|(_, actions)| !actions.is_empty());
+    match &outcome.end {
+        End::Failed(_) => kinds.push((EventKind::Failed, Vec::new())),
+        End::Held(..) => kinds.push((EventKind::PruneHeld, Vec::new())),
+        End::Untouched | End::Succeeded | End::Superseded => {}
+    }
+    if outcome.rebuilt.is_some() {
+        kinds.push((EventKind::InventoryRebuilt, Vec::new()));
+    }
+    let message = ready(pass, outcome).message;
+    let event = |(kind, actions): (EventKind, Vec<&Action>)| ChangeEvent {
+        version: ChangeEvent::VERSION,
+        cluster: cluster.clone(),
+        kind,
+        namespace: pass.key.namespace.clone(),
+        name: pass.key.name.clone(),
+        revision: Some(pass.revision.name.clone()),
+        sequence: Some(pass.revision.sequence),
+        trigger: pass.trigger.as_str().to_owned(),
+        delivery: pass.revision.delivery.clone(),
+        message: match actions.is_empty() {
+            true => message.clone(),
+            false => list(actions.iter().map(|a| describe(a))),
+        },
+        changes: actions.iter().map(|a| ObjectChange::new(a.id.to_string(), a.deed.word(), Vec::new())).collect(),
+        changes_omitted: 0,
+        started_at: pass.started_at,
+        finished_at: now,
+    };
+    kinds.into_iter().map(event).collect()
+}
+
+/// The signed status of a Sync.
+#[must_use]
+pub fn sync_status(
+    sync: &Sync,
+    cluster: &towline_proto::ClusterName,
+    deleted: bool,
+    now: Timestamp,
+) -> towline_proto::report::SyncStatus {
+    use towline_proto::report::{Readiness, ReadyStatus};
+    let status = sync.status.clone().unwrap_or_default();
+    let ready = status.conditions.iter().find(|c| c.type_ == api::READY);
+    towline_proto::report::SyncStatus {
+        version: towline_proto::report::SyncStatus::VERSION,
+        cluster: cluster.clone(),
+        namespace: sync.namespace().unwrap_or_default(),
+        name: sync.name_any(),
+        generation: sync.metadata.generation.unwrap_or_default(),
+        ready: match ready {
+            Some(c) => Readiness {
+                status: if c.status == "True" { ReadyStatus::True } else { ReadyStatus::False },
+                reason: c.reason.clone(),
+                message: c.message.clone(),
+            },
+            None => Readiness { status: ReadyStatus::Unknown, reason: String::new(), message: String::new() },
+        },
+        source: Some(sync.spec.source_ref.name.clone()),
+        last_applied_revision: status.last_applied_revision,
+        last_attempted_revision: status.last_attempted_revision,
+        sequence: status.last_attempted_sequence,
+        inventory_entries: status.inventory.map_or(0, |i| i.entries),
+        at: now,
+        deleted,
+    }
+}
