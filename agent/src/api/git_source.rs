@@ -6,6 +6,8 @@ use kube::core::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::schema;
+
 /// A Git repository to follow. The agent fetches it over an outbound connection; commit events only make it look sooner.
 #[derive(CustomResource, Deserialize, Serialize, Clone, Debug, JsonSchema, PartialEq)]
 #[kube(
@@ -16,6 +18,7 @@ use serde::{Deserialize, Serialize};
     status = "GitSourceStatus",
     shortname = "gsrc",
     category = "towline",
+    doc = "A Git repository to follow: where it is, and which ref.",
     printcolumn = r#"{"name":"URL","type":"string","jsonPath":".spec.url"}"#,
     printcolumn = r#"{"name":"Ready","type":"string","jsonPath":".status.conditions[?(@.type==\"Ready\")].status"}"#,
     printcolumn = r#"{"name":"Revision","type":"string","jsonPath":".status.revision"}"#,
@@ -32,9 +35,11 @@ pub struct GitSourceSpec {
     pub reference: GitRef,
     /// How often the ref is looked at when no event asks for it sooner. Default 5m, at least 1s.
     #[serde(default = "default_interval")]
+    #[schemars(transform = schema::duration)]
     pub interval: Duration,
     /// How long one fetch may take. Default 60s.
     #[serde(default = "default_timeout")]
+    #[schemars(transform = schema::duration)]
     pub timeout: Duration,
     /// What commit events call this repository, as host/path, where the URL is a mirror or an odd form.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -48,7 +53,7 @@ pub struct GitSourceSpec {
 /// The ref to follow. Exactly one field is set.
 #[derive(Deserialize, Serialize, Clone, Debug, JsonSchema, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
-#[schemars(extend("maxProperties" = 1))]
+#[schemars(transform = schema::one_ref)]
 pub struct GitRef {
     /// A branch, as in `main`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -97,11 +102,15 @@ fn default_timeout() -> Duration {
     std::time::Duration::from_secs(60).into()
 }
 
+/// What was seen of the repository.
 #[derive(Deserialize, Serialize, Clone, Debug, Default, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct GitSourceStatus {
+    /// `Ready`, `EventsReady`; `Reconciling` and `Stalled` while they are true.
     #[serde(default)]
+    #[schemars(transform = schema::conditions)]
     pub conditions: Vec<Condition>,
+    /// The generation of the spec that the rest of the status speaks of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
     /// The newest verified revision, as in `main@sha1:<40 hex digits>`.
@@ -109,6 +118,7 @@ pub struct GitSourceStatus {
     pub revision: Option<String>,
     /// Counts the revisions in the order in which the ref was seen: the order of revisions, also after a force-push.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = schema::count)]
     pub sequence: Option<u64>,
     /// When the repository was last asked, whatever the answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -116,6 +126,7 @@ pub struct GitSourceStatus {
     /// The last commit event that arrived.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_event: Option<LastEvent>,
+    /// The newest value of `towline.dev/requested-at` that was answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_handled_reconcile_at: Option<String>,
 }
@@ -124,7 +135,9 @@ pub struct GitSourceStatus {
 #[derive(Deserialize, Serialize, Clone, Debug, JsonSchema, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct LastEvent {
+    /// The commit it named.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<String>,
+    /// When it arrived.
     pub at: Time,
 }

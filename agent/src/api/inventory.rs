@@ -6,6 +6,8 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::schema;
+
 /// What a Sync owns; one per Sync, with its name. Written by the agent only.
 #[derive(CustomResource, Deserialize, Serialize, Clone, Debug, JsonSchema, PartialEq, Eq)]
 #[kube(
@@ -15,6 +17,7 @@ use serde::{Deserialize, Serialize};
     plural = "inventories",
     namespaced,
     category = "towline",
+    doc = "What a Sync owns: one per Sync, with its name, written by the agent only.",
     printcolumn = r#"{"name":"Revision","type":"string","jsonPath":".spec.read.revision"}"#,
     printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
 )]
@@ -38,7 +41,10 @@ pub struct InventorySpec {
 #[derive(Deserialize, Serialize, Clone, Debug, JsonSchema, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct InventoryRead {
+    /// The revision of that pass.
     pub revision: String,
+    /// The source's count at it.
+    #[schemars(transform = schema::count)]
     pub sequence: u64,
     /// Path to object id; null where the path did not exist.
     pub paths: BTreeMap<String, Option<String>>,

@@ -6,6 +6,7 @@
 mod condition;
 mod git_source;
 mod inventory;
+mod schema;
 mod sync;
 
 pub use condition::{Conditions, EVENTS_READY, READY, RECONCILING, STALLED, Verdict};

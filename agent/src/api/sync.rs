@@ -9,6 +9,8 @@ use kube::core::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::schema;
+
 /// Keeps the cluster equal to a path of a GitSource.
 #[derive(CustomResource, Deserialize, Serialize, Clone, Debug, JsonSchema, PartialEq)]
 #[kube(
@@ -18,6 +20,7 @@ use serde::{Deserialize, Serialize};
     namespaced,
     status = "SyncStatus",
     category = "towline",
+    doc = "Keeps the cluster equal to a path of a GitSource.",
     validation = Rule::new("size(self.metadata.name) <= 63").message("a Sync's name is at most 63 bytes: it is also the value of a label"),
     printcolumn = r#"{"name":"Ready","type":"string","jsonPath":".status.conditions[?(@.type==\"Ready\")].status"}"#,
     printcolumn = r#"{"name":"Revision","type":"string","jsonPath":".status.lastAppliedRevision"}"#,
@@ -27,22 +30,27 @@ use serde::{Deserialize, Serialize};
 )]
 #[serde(rename_all = "camelCase")]
 pub struct SyncSpec {
+    /// Where the manifests come from.
     pub source_ref: SourceReference,
     /// A folder or file of the repository. Default: all of it.
     #[serde(default)]
-    #[schemars(length(max = 1024))]
+    #[schemars(length(max = 1024), transform = schema::path)]
     pub path: String,
     /// How often the cluster is verified in full, whether or not anything seems to have changed. Default 10m.
     #[serde(default = "default_interval")]
+    #[schemars(transform = schema::duration)]
     pub interval: Duration,
     /// How soon a failed pass is tried again; doubles with every further failure up to `interval`. Default 1m.
     #[serde(default = "default_retry_interval")]
+    #[schemars(transform = schema::duration)]
     pub retry_interval: Duration,
     /// How long one pass may take. Default 5m.
     #[serde(default = "default_timeout")]
+    #[schemars(transform = schema::duration)]
     pub timeout: Duration,
     /// Deletes from the cluster what is no longer in Git.
     pub prune: bool,
+    /// Bounds what pruning may do.
     #[serde(default)]
     pub prune_policy: PrunePolicy,
     /// Neither applies, nor reverts, nor prunes.
@@ -50,9 +58,11 @@ pub struct SyncSpec {
     pub suspend: bool,
 }
 
+/// A source by kind and name.
 #[derive(Deserialize, Serialize, Clone, Debug, JsonSchema, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct SourceReference {
+    /// What kind of source: GitSource.
     pub kind: SourceKind,
     /// A source in the Sync's own namespace.
     #[schemars(length(min = 1, max = 253))]
@@ -71,10 +81,12 @@ pub struct PrunePolicy {
     /// Deletions one pass may make: a number, or a percentage of the inventory rounded up. Above it none is made and the
     /// condition says which were meant. Without it: 50%, and never all of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = schema::count_or_percentage)]
     pub max_deletions: Option<IntOrString>,
     /// Kinds whose loss is loss of data and which may be deleted all the same: Namespace, CustomResourceDefinition,
     /// PersistentVolumeClaim, PersistentVolume. Unnamed, they stay.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    #[schemars(transform = schema::set)]
     pub allow_kinds: BTreeSet<String>,
 }
 
@@ -90,11 +102,15 @@ fn default_timeout() -> Duration {
     std::time::Duration::from_secs(300).into()
 }
 
+/// What was done, and what the cluster is known to equal.
 #[derive(Deserialize, Serialize, Clone, Debug, Default, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SyncStatus {
+    /// `Ready`; `Reconciling` and `Stalled` while they are true.
     #[serde(default)]
+    #[schemars(transform = schema::conditions)]
     pub conditions: Vec<Condition>,
+    /// The generation of the spec that the rest of the status speaks of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
     /// The newest revision the cluster is known to equal, as in `main@sha1:<40 hex digits>`.
@@ -103,13 +119,17 @@ pub struct SyncStatus {
     /// The newest revision that changed what this Sync reads.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_changed_revision: Option<String>,
+    /// The revision of the newest pass, however it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_attempted_revision: Option<String>,
     /// The source's count at the last attempted revision; a smaller one is never applied after it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = schema::count)]
     pub last_attempted_sequence: Option<u64>,
+    /// The newest value of `towline.dev/requested-at` that was answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_handled_reconcile_at: Option<String>,
+    /// What the Sync owns.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inventory: Option<InventoryReference>,
     /// The last ten passes that changed something or failed, newest first.
@@ -117,10 +137,14 @@ pub struct SyncStatus {
     pub history: Vec<HistoryEntry>,
 }
 
+/// The Inventory of a Sync.
 #[derive(Deserialize, Serialize, Clone, Debug, JsonSchema, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct InventoryReference {
+    /// Its name, in the Sync's namespace.
     pub name: String,
+    /// How many objects it names.
+    #[schemars(transform = schema::count)]
     pub entries: u32,
 }
 
@@ -128,12 +152,15 @@ pub struct InventoryReference {
 #[derive(Deserialize, Serialize, Clone, Debug, JsonSchema, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct HistoryEntry {
+    /// The revision it was about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<String>,
+    /// When it ended.
     pub at: Time,
     /// The reason of the Ready condition it ended with.
     pub reason: String,
     /// How many passes in a row ended so.
+    #[schemars(transform = schema::count)]
     pub times: u32,
     /// What was done, in words: `2 created, 1 configured`.
     pub summary: String,
