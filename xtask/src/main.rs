@@ -1,5 +1,6 @@
 //! `cargo xtask …`: the development tasks. Each lives in its own module; this file only names them.
 
+mod codegen;
 mod tools;
 
 use std::process::ExitCode;
@@ -17,11 +18,18 @@ struct Args {
 enum Task {
     /// Find or build the real parts that tests and the demo run on: all, or the named ones
     Tools { names: Vec<String> },
+    /// Write deploy/crds from the types of the cluster API
+    Codegen {
+        /// Write nothing; fail if a file is not as it would be written
+        #[arg(long)]
+        check: bool,
+    },
 }
 
 fn main() -> ExitCode {
     let result: Result<(), Box<dyn std::error::Error>> = match Args::parse().task {
         Task::Tools { names } => tools::run(&names).map_err(Into::into),
+        Task::Codegen { check } => codegen::run(check).map_err(Into::into),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
