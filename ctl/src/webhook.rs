@@ -1,0 +1,165 @@
+//! `towline webhook send`: a signed test delivery, as the provider would send it, and what the receiver said to it.
+//! Signing is the receiver's own code turned round; must not know how any provider signs.
+
+use std::path::PathBuf;
+
+use clap::Parser;
+use jiff::Timestamp;
+use serde::Serialize;
+use towline_proto::{CommitId, NameError, RefName};
+use towline_receiver::sign::{self, Push};
+use towline_receiver::{Provider, Secret, SecretError};
+
+use crate::exit::{Exit, Fails, Failure};
+use crate::http::{self, Answer};
+use crate::output::{self, Form};
+use crate::ui::Ui;
+
+#[derive(Parser)]
+pub(crate) struct Args {
+    /// Who to send as: github, gitea, gitlab (a secret that begins with whsec_ signs, any other is sent as the token)
+    #[arg(long)]
+    provider: Provider,
+    /// The file with the hook's secret
+    #[arg(long, value_name = "FILE")]
+    secret_file: PathBuf,
+    /// The hook's address, as in https://hooks.example/hooks/github
+    #[arg(long)]
+    url: reqwest::Url,
+    /// The repository's full name within its host, as in org/app
+    #[arg(long, value_name = "NAME")]
+    repo: String,
+    /// The full name of the ref that was pushed
+    #[arg(long = "ref", value_name = "REF", default_value = "refs/heads/main")]
+    reference: RefName,
+    /// The commit the ref points at now; all zeros: the ref was deleted
+    #[arg(long, value_name = "SHA", value_parser = commit)]
+    after: Commit,
+    /// The commit the ref pointed at before; without it the ref is new
+    #[arg(long, value_name = "SHA", value_parser = commit)]
+    before: Option<Commit>,
+    /// The delivery's id; the same one again is a redelivery. Default: one from the time
+    #[arg(long, value_name = "ID")]
+    delivery: Option<String>,
+    /// Trust the certificates in this file too
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+    /// The form of the report
+    #[arg(short, long, value_enum, default_value = "text")]
+    output: Form,
+}
+
+/// A commit, or none where all digits are zero. A type of its own, because clap reads an Option in its own way.
+#[derive(Clone)]
+struct Commit(Option<CommitId>);
+
+fn commit(text: &str) -> Result<Commit, NameError> {
+    CommitId::parse_optional(text).map(Commit)
+}
+
+/// Why nothing was sent.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum WebhookError {
+    #[error("use the secret of {}", path.display())]
+    Secret { path: PathBuf, source: SecretError },
+}
+
+impl Fails for WebhookError {
+    fn exit(&self) -> Exit {
+        Exit::Failed
+    }
+}
+
+/// What programs read.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Report {
+    url: String,
+    provider: &'static str,
+    headers: Vec<Header>,
+    body: String,
+    status: u16,
+    answer: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after: Option<String>,
+    /// Whether the receiver answered with 2xx.
+    accepted: bool,
+    meaning: &'static str,
+}
+
+#[derive(Serialize)]
+struct Header {
+    name: &'static str,
+    value: String,
+}
+
+pub(crate) async fn run(args: &Args, ui: &mut Ui) -> Result<Exit, Failure> {
+    let secret = Secret::read(args.provider, &args.secret_file)
+        .map_err(|source| WebhookError::Secret { path: args.secret_file.clone(), source })?;
+    let now = Timestamp::now();
+    let before = args.before.as_ref().and_then(|commit| commit.0.as_ref());
+    let push = Push {
+        repository: &args.repo,
+        reference: args.reference.as_str(),
+        before: before.map(CommitId::as_str),
+        after: args.after.0.as_ref().map(CommitId::as_str),
+    };
+    let id = args.delivery.clone().unwrap_or_else(|| format!("towline-test-{}", now.as_nanosecond()));
+    let delivery = sign::delivery(args.provider, &secret, &push, &id, now);
+    let answer = http::post(&args.url, &delivery.headers, delivery.body.to_vec(), args.ca.as_deref()).await?;
+    let report = report(args, &delivery, answer);
+    ui.result(&output::outcome(args.output, &text(&report), &report)?);
+    Ok(if report.accepted { Exit::Ok } else { Exit::No })
+}
+
+fn report(args: &Args, delivery: &sign::SignedDelivery, answer: Answer) -> Report {
+    // GitLab's token is the secret itself; a signature gives nothing away.
+    let shown = |name: &str, value: &str| if name == "x-gitlab-token" { "***".to_owned() } else { value.to_owned() };
+    let headers = &delivery.headers;
+    Report {
+        url: http::shown(&args.url),
+        provider: args.provider.name(),
+        headers: headers.iter().map(|(name, value)| Header { name, value: shown(name, value) }).collect(),
+        body: String::from_utf8_lossy(&delivery.body).into_owned(),
+        status: answer.status,
+        accepted: (200..300).contains(&answer.status),
+        answer: answer.body,
+        retry_after: answer.retry_after,
+        meaning: meaning(answer.status),
+    }
+}
+
+fn text(report: &Report) -> String {
+    let mut text = format!("POST {}\n", report.url);
+    for Header { name, value } in &report.headers {
+        text.push_str(&format!("  {name}: {value}\n"));
+    }
+    text.push_str(&format!("\n  {}\n\n", report.body));
+    text.push_str(&format!("{}: {}\n", report.status, report.meaning));
+    for (what, said) in [("answer", Some(&report.answer)), ("retry after", report.retry_after.as_ref())] {
+        if let Some(said) = said.filter(|said| !said.is_empty()) {
+            text.push_str(&format!("  {what}: {said}\n"));
+        }
+    }
+    text
+}
+
+/// The receiver's answers in words: section "The receiver" of the design has the table.
+fn meaning(status: u16) -> &'static str {
+    match status {
+        202 => "the commit event is published and stored",
+        200 => "verified, and nothing to do: not a repository, ref or event this hook acts on",
+        400 => "verified, and its content could not be read",
+        401 => "the signature was not accepted: is it this hook's secret, and are both clocks right?",
+        404 => "there is no hook at this path",
+        405 => "this address does not take deliveries",
+        408 => "the body did not arrive in time",
+        411 | 413 => "the body's length is missing or too large",
+        415 => "the content type is not taken",
+        429 => "too many requests",
+        431 => "the headers are too large",
+        503 => "the receiver could not publish it in time (NATS away, or the receiver ends): send it again later",
+        300..400 => "a redirect, which Git hosts do not follow: use the final address",
+        _ => "not an answer of a Towline receiver: is something in front of it?",
+    }
+}
