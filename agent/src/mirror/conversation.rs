@@ -121,9 +121,9 @@ pub(super) struct Conversation<'a> {
 
 impl<'a> Conversation<'a> {
     pub(super) fn new(mirror: &'a Mirror, reference: &'a RefName, halt: &'a Halt) -> Result<Self, FetchError> {
-        let disk = |error: io::Error| FetchError::Connect { url: mirror.url.clone(), cause: error.to_string() };
-        let conversation =
-            Self { mirror, reference, halt, wire: Wire::new(halt.clone(), LIST_BYTES_MAX).map_err(disk)? };
+        let wire = Wire::new(halt.clone(), LIST_BYTES_MAX);
+        let wire = wire.map_err(|failure| told_by_the_wire(failure, mirror.url.clone()))?;
+        let conversation = Self { mirror, reference, halt, wire };
         match gix::validate::reference::name(reference.as_str().into()) {
             Ok(_) => Ok(conversation),
             Err(_) => Err(FetchError::RefInvalid { reference: reference.to_string(), url: mirror.url.clone() }),

@@ -12,7 +12,7 @@ use super::halt::{Halt, LOOK_EVERY, Stop};
 
 /// Held as long as it lives.
 pub(super) struct Lock {
-    _file: File,
+    file: File,
 }
 
 /// Why there is no lock.
@@ -28,7 +28,7 @@ impl Lock {
     pub(super) fn try_take(path: &Path) -> io::Result<Option<Self>> {
         let file = File::options().create(true).truncate(false).write(true).open(path)?;
         match file.try_lock() {
-            Ok(()) => Ok(Some(Self { _file: file })),
+            Ok(()) => Ok(Some(Self { file })),
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => Err(error),
         }
@@ -46,5 +46,13 @@ impl Lock {
             // Nothing tells us when another process lets go, so this looks again, at the rate of all other waits.
             thread::park_timeout(LOOK_EVERY);
         }
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing is not enough: a child that another thread forks at this moment has the file open until it runs its program,
+        // and with it the lock. It fails only where there is no lock, and then there is nothing to give back.
+        let _ = self.file.unlock();
     }
 }

@@ -37,10 +37,11 @@ impl Mirror {
         let repository = self.repository_now().map_err(|error| store::explain(&error))?;
         let mut kept = HashSet::new();
         for id in store::references(&repository).map_err(|error| store::explain(&error))? {
-            reach(&repository, id, &mut kept)?;
+            // What is missing stays missing, and would stand in the way of every later repack.
+            reach(&repository, id, &mut kept).inspect_err(|cause| self.mark_damaged(cause))?;
         }
         let written = self.write_pack(&repository, &kept, stop)?;
-        check(&written, &kept)?;
+        check(&written, &kept).inspect_err(|cause| self.mark_damaged(cause))?;
         let index = written.index_path.clone().unwrap_or_default();
         remove_packs(old.iter().filter(|path| **path != index)).map_err(|error| error.to_string())?;
         if let Some(keep) = &written.keep_path {

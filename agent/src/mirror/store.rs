@@ -2,6 +2,7 @@
 //!
 //! Knows paths, marks and the names of our refs. Must not know the network.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -52,6 +53,8 @@ impl Mirror {
         let fail = |cause: String| PinError { commit: commit.clone(), url: self.url.clone(), cause };
         let id = object_id(commit).ok_or_else(|| fail("not a SHA-1 id".to_owned()))?;
         let repository = self.repository_now().map_err(|error| fail(explain(&error)))?;
+        // A ref to what is not here would stand in the way of every later repack.
+        super::reach::reach(&repository, id, &mut HashSet::new()).map_err(fail)?;
         set_ref(&repository, &ref_name("pins", name), id).map_err(|error| fail(explain(&error)))
     }
 

@@ -51,11 +51,14 @@ struct Shared {
 }
 
 impl Wire {
-    pub(super) fn new(halt: Halt, receive_max: u64) -> io::Result<Self> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    pub(super) fn new(halt: Halt, receive_max: u64) -> Result<Self, Failure> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| Failure::Broken { cause: error.to_string() })?;
         // HTTP/1.1: one stream at a time needs no flow control of its own. Redirects are judged here, one by one.
         let builder = reqwest::Client::builder().connect_timeout(CONNECT_WITHIN).http1_only();
-        let client = builder.redirect(reqwest::redirect::Policy::none()).build().map_err(io::Error::other)?;
+        let client = builder.redirect(reqwest::redirect::Policy::none()).build();
+        // The system's certificates are loaded here; having none is what goes wrong.
+        let client = client.map_err(|error| Failure::Tls { cause: causes(&error).0 })?;
         Ok(Self(Rc::new(Shared {
             client,
             runtime: Some(runtime),

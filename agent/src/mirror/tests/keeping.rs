@@ -172,9 +172,13 @@ fn what_a_killed_process_left_is_no_obstacle() {
 }
 
 #[test]
-fn a_pinned_commit_must_be_one() {
+fn only_what_is_here_can_be_pinned() {
     let lab = Lab::new();
     let mirror: Mirror = lab.mirror();
-    let error = mirror.pin("x", &"1".repeat(64).parse().unwrap()).unwrap_err();
-    assert!(error.to_string().contains("not a SHA-1 id"), "{error}");
+    for (digits, cause) in [(40, "1111111111111111111111111111111111111111"), (64, "not a SHA-1 id")] {
+        let error = mirror.pin("x", &"1".repeat(digits).parse().unwrap()).unwrap_err();
+        assert!(error.to_string().contains(cause), "{error}");
+    }
+    fetch_main(&mirror);
+    mirror.pin("x", &lab.head()).unwrap();
 }
