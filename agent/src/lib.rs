@@ -1,8 +1,22 @@
-//! One cluster's agent.
+//! One cluster's agent: it dials out, is woken by events, pulls repositories itself and keeps the cluster equal to them.
+//!
+//! In the order in which a revision travels:
+//!
+//! 1. [`config`]: what is connected to. [`run`] puts the parts together.
+//! 2. [`bus`]: NATS wakes; [`mirror`]: Git is fetched and read without a checkout.
+//! 3. [`engine`]: one loop decides what runs when, for sources and Syncs.
+//! 4. [`pass`]: revision → tree → manifests → observed → plan → checked plan → outcomes.
+//! 5. [`cluster`]: the API server, its watches and our own records there; [`api`]: their shapes.
+//! 6. [`report`]: what is said about it, on the cluster and through [`bus`] to the fleet.
+
 pub mod api;
 pub mod bus;
 pub mod cluster;
+pub mod config;
 pub mod engine;
+pub mod mirror;
 pub mod pass;
 pub mod report;
-pub mod mirror;
+mod run;
+
+pub use run::{RunError, run};

@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use kube::core::ApiResource;
 use kube::core::discovery::v2::{APIGroupDiscovery, APIVersionDiscovery};
@@ -19,6 +20,8 @@ pub struct Served {
     resources: HashMap<(GroupKind, String), ApiResource>,
     /// The version the server prefers.
     preferred: HashMap<GroupKind, String>,
+    /// When this was; `None`: never.
+    at: Option<Instant>,
 }
 
 impl Served {
@@ -72,9 +75,16 @@ impl Served {
 }
 
 impl Cluster {
-    /// The kinds as last discovered.
-    pub async fn served(&self) -> Arc<Served> {
-        Arc::clone(&*self.served.read().await)
+    /// The kinds as last discovered, unless that is longer ago than `age_max`: then they are asked for.
+    ///
+    /// # Errors
+    /// The API server does not answer.
+    pub async fn served(&self, age_max: Duration) -> Result<Arc<Served>, RequestError> {
+        let known = Arc::clone(&*self.served.read().await);
+        match known.at.is_some_and(|at| at.elapsed() <= age_max) {
+            true => Ok(known),
+            false => self.discover().await,
+        }
     }
 
     /// Asks the API server again which kinds it serves: two requests.
@@ -87,7 +97,7 @@ impl Cluster {
             bounded(what, self.client.list_core_api_versions_aggregated()),
             bounded(what, self.client.list_api_groups_aggregated()),
         )?;
-        let mut served = Served::default();
+        let mut served = Served { at: Some(Instant::now()), ..Served::default() };
         served.add(core.items);
         served.add(groups.items);
         let served = Arc::new(served);

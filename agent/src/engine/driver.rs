@@ -5,10 +5,12 @@
 use std::hash::{BuildHasher as _, Hasher as _};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::{Semaphore, mpsc};
 use towline_daemon::BoxError;
+use towline_daemon::admin::Readiness;
 use towline_daemon::shutdown::Shutdown;
 use towline_daemon::tasks::{Tasks, WhenItEnds};
 use towline_plan::object::SyncKey;
@@ -26,6 +28,11 @@ const PASSES_AT_ONCE: usize = 8;
 /// Fetches that run at once, over all hosts: each holds a thread and a pack's worth of memory.
 const FETCHES_AT_ONCE: usize = 8;
 
+/// How long passes may take to stop where they stand: one request each, which is bounded itself, rarely takes long.
+const DRAIN: Duration = Duration::from_secs(10);
+/// How long the last reports may take.
+const DRAIN_REPORTS: Duration = Duration::from_secs(3);
+
 /// What the loop listens to and works with.
 pub struct Parts {
     pub engine: Engine,
@@ -34,6 +41,7 @@ pub struct Parts {
     pub storage: Arc<Path>,
     pub tasks: Tasks,
     pub shutdown: Shutdown,
+    pub readiness: Readiness,
     pub resources: mpsc::Receiver<ResourceEvent>,
     pub drift: mpsc::UnboundedReceiver<SyncKey>,
     pub bus: Option<(Bus, mpsc::Receiver<BusEvent>)>,
@@ -50,6 +58,9 @@ pub struct Driver {
     jobs: mpsc::Sender<Event>,
     passes: Arc<Semaphore>,
     fetches: Arc<Semaphore>,
+    readiness: Readiness,
+    /// Passes under way.
+    passing: usize,
 }
 
 impl Driver {
@@ -58,17 +69,18 @@ impl Driver {
     /// # Errors
     /// None of its own; a watch that ends for good ends the process through its task.
     pub async fn run(parts: Parts) -> Result<(), BoxError> {
-        let Parts { engine, context, cluster_name, storage, tasks, shutdown, mut resources, mut drift, bus } = parts;
+        let Parts { engine, context, cluster_name, storage, tasks, shutdown, readiness, mut resources, mut drift, bus } =
+            parts;
         // Every running job sends one event, and one more on its way: this many at the most wait here.
         let (jobs, mut done) = mpsc::channel(256);
         let (bus, mut news) = bus.unzip();
         let reporting = Reporting { cluster: context.cluster.clone(), name: cluster_name, bus };
         let (passes, fetches) = (Arc::new(Semaphore::new(PASSES_AT_ONCE)), Arc::new(Semaphore::new(FETCHES_AT_ONCE)));
-        let mut driver = Self { engine, context, reporting, storage, tasks, shutdown, jobs, passes, fetches };
+        let mut driver = Self { engine, context, reporting, storage, tasks, shutdown, jobs, passes, fetches, passing: 0, readiness };
         loop {
             let due = driver.engine.next(Timestamp::now());
             let event = tokio::select! {
-                () = driver.shutdown.requested() => return Ok(()),
+                () = driver.shutdown.requested() => break,
                 Some(event) = done.recv() => event,
                 Some(event) = resources.recv() => Event::Resource(event),
                 Some(sync) = drift.recv() => Event::Drift(sync),
@@ -77,11 +89,39 @@ impl Driver {
             };
             driver.take(event);
         }
+        driver.end(&mut done).await;
+        Ok(())
+    }
+
+    /// Waits for the passes that were cut short to say what they did, and for that to be published.
+    async fn end(&mut self, done: &mut mpsc::Receiver<Event>) {
+        let deadline = tokio::time::Instant::now() + DRAIN;
+        while self.passing > 0 {
+            match tokio::time::timeout_at(deadline, done.recv()).await {
+                Ok(Some(Event::Passed { .. })) => self.passing -= 1,
+                Ok(Some(_)) => {}
+                Ok(None) | Err(_) => {
+                    tracing::warn!(passes = self.passing, "passes did not end in time; what they claimed is recorded");
+                    break;
+                }
+            }
+        }
+        if let Some(bus) = &self.reporting.bus
+            && let Err(error) = bus.drain(DRAIN_REPORTS).await
+        {
+            tracing::warn!(error = %towline_daemon::error::chain(&error), "reports were not published");
+        }
     }
 
     fn take(&mut self, event: Event) {
+        if matches!(event, Event::Passed { .. }) {
+            self.passing = self.passing.saturating_sub(1);
+        }
         for action in self.engine.handle(event, moment()) {
             self.act(action);
+        }
+        if self.engine.is_listed() {
+            self.readiness.set("cluster", Ok(()));
         }
         if let Some(bus) = &self.reporting.bus {
             let (syncs, ready, sources) = self.engine.counts();
@@ -104,6 +144,7 @@ impl Driver {
                 self.job(format!("status of source {}", write.source), fetching::write(*write, cluster, jobs));
             }
             Action::Pass(job) => {
+                self.passing += 1;
                 let halt = job.pass.halt.clone();
                 let (shutdown, turns) = (self.shutdown.clone(), Arc::clone(&self.passes));
                 let name = format!("pass {}", job.pass.key);

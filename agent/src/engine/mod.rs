@@ -136,6 +136,12 @@ impl Engine {
         actions
     }
 
+    /// Whether all first lists have come.
+    #[must_use]
+    pub fn is_listed(&self) -> bool {
+        self.lists_missing == 0
+    }
+
     /// When something is due next.
     #[must_use]
     pub fn next(&self, now: Timestamp) -> Option<Timestamp> {

@@ -11,7 +11,7 @@ use towline_plan::decide::{self, Apply, ApplyStep, Prune, PruneStep};
 use towline_plan::desired::Desired;
 use towline_plan::inventory::{Inventory as Owned, InventoryError, State};
 use towline_plan::object::ObjectId;
-use towline_plan::order::Stage;
+use towline_plan::order::{self, Stage};
 use towline_plan::redact::Redactor;
 
 use super::inventory::{self, Loaded};
@@ -79,6 +79,12 @@ pub(super) async fn apply(
                 (Prune::Keep(why), _) => kept.push((step.id.clone(), why.clone())),
                 (Prune::Delete { .. } | Prune::Forget(_), _) => prune_failed |= !work.prune(step).await,
             }
+        }
+        // With a definition its kind goes: its watch ends, and nothing more is asked of it.
+        if plan.prune().iter().any(|s| order::stage(&s.id.kind) == Stage::Definitions)
+            && let Err(error) = cx.rediscover().await
+        {
+            tracing::warn!(error = %towline_daemon::error::chain(&error), "failed to learn which kinds are left");
         }
     }
     let end = if pass.halt.is_cancelled() {
@@ -201,7 +207,7 @@ impl Work<'_> {
         if new.is_empty() {
             return true;
         }
-        match self.cx.cluster.discover().await {
+        match self.cx.rediscover().await {
             Ok(served) => self.served = served,
             Err(error) => {
                 self.problems.push(towline_daemon::error::chain(&error));

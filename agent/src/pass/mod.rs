@@ -11,6 +11,7 @@ mod outcome;
 pub use outcome::{Action, Deed, End, Failure, Outcome, Reason};
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
@@ -25,8 +26,12 @@ use towline_plan::{desired, manifest};
 use towline_proto::CommitId;
 
 use crate::api::{self, Inventory, Sync};
-use crate::cluster::{Cluster, Watches, locked};
+use crate::cluster::{Cluster, RequestError, Served, Watches, locked};
 use crate::mirror::Mirror;
+
+/// How long what is known of the served kinds is good for. Unknown kinds and new definitions are asked for at once; this is
+/// for kinds that came or went without us.
+const DISCOVERY_AGE_MAX: Duration = Duration::from_secs(300);
 
 /// What all passes of an agent share.
 #[derive(Clone)]
@@ -34,6 +39,17 @@ pub struct Context {
     pub cluster: Cluster,
     pub watches: Watches,
     pub claims: Arc<Mutex<Claims>>,
+}
+
+impl Context {
+    /// Asks again which kinds there are, and ends the watches of those that are gone.
+    async fn rediscover(&self) -> Result<Arc<Served>, RequestError> {
+        let served = self.cluster.discover().await?;
+        for kind in self.watches.kinds().into_iter().filter(|kind| !served.kinds.serves(kind)) {
+            self.watches.end(&kind);
+        }
+        Ok(served)
+    }
 }
 
 /// A verified revision of a source.
@@ -77,12 +93,12 @@ async fn stages(cx: &Context, pass: &Pass) -> Result<Outcome, Failure> {
     }
     let tree = read(pass, &path).await?;
     let manifests = manifest::read(&tree).map_err(Failure::mistakes)?;
-    let mut served = cx.cluster.served().await;
+    let mut served = cx.cluster.served(DISCOVERY_AGE_MAX).await?;
     let desired = match desired::resolve(manifests.clone(), &served.kinds, &pass.key) {
         Ok(desired) => desired,
         // A kind may be new since the last discovery: asked once more before anything is called unknown.
         Err(_) => {
-            served = cx.cluster.discover().await?;
+            served = cx.rediscover().await?;
             desired::resolve(manifests, &served.kinds, &pass.key).map_err(Failure::mistakes)?
         }
     };

@@ -1,0 +1,194 @@
+//! `agent.toml` to a [`Config`] that can be used as it is. All mistakes are reported at once. Opens nothing.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use towline_daemon::config::{self as files, ConfigError, Mistakes};
+use towline_daemon::nats;
+use towline_proto::ClusterName;
+
+use crate::api::{GitRef, GitSourceSpec, PrunePolicy, SourceKind, SourceReference, SyncSpec};
+use crate::cluster::ConnectSettings;
+
+/// What is written, before anybody looked at it.
+#[derive(Debug, Deserialize)]
+struct Raw {
+    cluster: String,
+    admin: Option<String>,
+    nats: Option<nats::Settings>,
+    #[serde(default)]
+    report: RawReport,
+    #[serde(default)]
+    kubernetes: RawKubernetes,
+    storage: RawStorage,
+    bootstrap: Option<RawBootstrap>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct RawReport {
+    key: Option<PathBuf>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct RawKubernetes {
+    kubeconfig: Option<PathBuf>,
+    context: Option<String>,
+    #[serde(default)]
+    namespaces: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct RawStorage {
+    dir: PathBuf,
+}
+
+#[derive(Debug, Deserialize)]
+struct RawBootstrap {
+    url: String,
+    #[serde(rename = "ref")]
+    reference: Option<RawRef>,
+    #[serde(default)]
+    path: String,
+    namespace: Option<String>,
+    name: Option<String>,
+    #[serde(default = "yes")]
+    prune: bool,
+}
+
+#[derive(Debug, Deserialize)]
+struct RawRef {
+    branch: Option<String>,
+    tag: Option<String>,
+    name: Option<String>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// The source and Sync that bring in all others.
+#[derive(Debug, Clone)]
+pub struct Bootstrap {
+    pub namespace: String,
+    pub name: String,
+    pub source: GitSourceSpec,
+    pub sync: SyncSpec,
+}
+
+/// A configuration that was checked. Made by [`load`] only.
+#[derive(Debug)]
+pub struct Config {
+    pub(crate) cluster: ClusterName,
+    pub(crate) admin: Option<SocketAddr>,
+    /// Without it the agent only polls.
+    pub(crate) nats: Option<nats::Settings>,
+    /// The seed of the key that signs reports; without it one is made in the storage folder.
+    pub(crate) report_key: Option<PathBuf>,
+    pub(crate) kubernetes: ConnectSettings,
+    /// Where Syncs are looked for; empty: everywhere.
+    pub(crate) namespaces: Vec<String>,
+    pub(crate) storage: PathBuf,
+    pub(crate) bootstrap: Option<Bootstrap>,
+}
+
+/// Reads, checks, and reports everything that is wrong.
+///
+/// # Errors
+/// An unreadable file, unknown keys, values of the wrong type or out of bounds: each with its key.
+pub fn load(path: Option<&Path>) -> Result<Config, ConfigError> {
+    let raw: Raw = files::load(path)?;
+    let mut mistakes = Mistakes::new(path);
+    let cluster = mistakes.check("cluster", ClusterName::parse(&raw.cluster));
+    let admin = raw.admin.map(|text| mistakes.check("admin", text.parse::<SocketAddr>()));
+    if let Some(nats) = &raw.nats {
+        mistakes.check("nats", nats.check());
+    }
+    let bootstrap = raw.bootstrap.map(|raw| bootstrap(raw, &mut mistakes));
+    if raw.storage.dir.as_os_str().is_empty() {
+        mistakes.add("storage.dir", "is empty: name a folder for mirrors, as /var/lib/towline");
+    }
+    let RawKubernetes { kubeconfig, context, namespaces } = raw.kubernetes;
+    let Some(cluster) = cluster else { return Err(ConfigError::Mistakes(mistakes)) };
+    mistakes.finish(Config {
+        cluster,
+        admin: admin.flatten(),
+        nats: raw.nats,
+        report_key: raw.report.key,
+        kubernetes: ConnectSettings { kubeconfig, context },
+        namespaces,
+        storage: raw.storage.dir,
+        bootstrap: bootstrap.flatten(),
+    })
+}
+
+fn bootstrap(raw: RawBootstrap, mistakes: &mut Mistakes) -> Option<Bootstrap> {
+    if !raw.url.starts_with("http://") && !raw.url.starts_with("https://") {
+        mistakes.add("bootstrap.url", format!("{:?} is not an http:// or https:// URL", raw.url));
+    }
+    let reference = match raw.reference {
+        None => GitRef::default(),
+        Some(RawRef { branch, tag, name }) => GitRef { branch, tag, name },
+    };
+    if reference.full_name().is_none() {
+        mistakes.add("bootstrap.ref", "needs exactly one of branch, tag and name");
+    }
+    let minutes = |n: u64| std::time::Duration::from_secs(n * 60).into();
+    let name = raw.name.unwrap_or_else(|| "bootstrap".to_owned());
+    Some(Bootstrap {
+        namespace: raw.namespace.unwrap_or_else(|| "towline-system".to_owned()),
+        source: GitSourceSpec {
+            url: raw.url,
+            reference,
+            interval: minutes(5),
+            timeout: minutes(1),
+            event_repository: None,
+            suspend: false,
+        },
+        sync: SyncSpec {
+            source_ref: SourceReference { kind: SourceKind::GitSource, name: name.clone() },
+            path: raw.path,
+            interval: minutes(10),
+            retry_interval: minutes(1),
+            timeout: minutes(5),
+            prune: raw.prune,
+            prune_policy: PrunePolicy::default(),
+            suspend: false,
+        },
+        name,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load_text(text: &str) -> Result<Config, ConfigError> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("agent.toml");
+        std::fs::write(&path, text).unwrap();
+        load(Some(&path))
+    }
+
+    #[test]
+    fn the_least_that_is_needed() {
+        let config = load_text("cluster = \"prod-eu-1\"\n[storage]\ndir = \"/var/lib/towline\"\n").unwrap();
+        assert_eq!(config.cluster.as_str(), "prod-eu-1");
+        assert!(config.nats.is_none() && config.admin.is_none() && config.bootstrap.is_none());
+    }
+
+    #[test]
+    fn every_mistake_is_named_with_its_key() {
+        let text = "cluster = \"Prod.EU\"\nadmin = \"here\"\n[storage]\ndir = \"\"\n[bootstrap]\nurl = \"git@host:x\"\nref = {branch = \"a\", tag = \"b\"}\n";
+        let error = towline_daemon::error::chain(&load_text(text).unwrap_err());
+        for key in ["cluster", "admin", "storage.dir", "bootstrap.url", "bootstrap.ref"] {
+            assert!(error.contains(key), "{key}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_misspelt_key_names_the_nearest() {
+        let error = load_text("cluster = \"c\"\n[storage]\ndirectory = \"/x\"\n").unwrap_err();
+        assert!(towline_daemon::error::chain(&error).contains("dir"), "{error}");
+    }
+}

@@ -1,0 +1,126 @@
+//! The composition root: puts the parts together, starts them as owned tasks, and waits for the end.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use prometheus_client::registry::Registry;
+use tokio::sync::mpsc;
+use towline_daemon::BoxError;
+use towline_daemon::admin::{self, Readiness};
+use towline_daemon::error::chain;
+use towline_daemon::nats::NatsError;
+use towline_daemon::shutdown::Shutdown;
+use towline_daemon::tasks::{TaskFailure, Tasks, WhenItEnds};
+
+use crate::bus::{self, Bus};
+use crate::cluster::{self, Cluster, ConnectError, Resources, Watches};
+use crate::config::{Bootstrap, Config};
+use crate::engine::{Driver, Engine, Parts};
+use crate::pass::Context;
+
+/// How long tasks may take to end: a little more than the passes get.
+const DRAIN: Duration = Duration::from_secs(20);
+/// Between two tries of the bootstrap while the API server or the definitions are not there.
+const BOOTSTRAP_RETRY: Duration = Duration::from_secs(2);
+
+/// Why an agent ended.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error("preparing the storage folder {path}")]
+    Storage { path: std::path::PathBuf, source: std::io::Error },
+    #[error("connecting to the cluster")]
+    Cluster(#[from] ConnectError),
+    #[error(transparent)]
+    Key(#[from] bus::key::KeyFileError),
+    #[error(transparent)]
+    Nats(#[from] NatsError),
+    #[error(transparent)]
+    Task(#[from] TaskFailure),
+}
+
+/// Runs until shutdown is requested or a part fails that must not.
+///
+/// # Errors
+/// What cannot be started. An API server, a NATS server or a Git host that cannot be reached is no error: they are waited for.
+pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), RunError> {
+    let storage: Arc<Path> = config.storage.clone().into();
+    std::fs::create_dir_all(&storage)
+        .map_err(|source| RunError::Storage { path: config.storage.clone(), source })?;
+    let cluster = Cluster::new(cluster::connect(&config.kubernetes).await?);
+    tracing::info!(cluster = %config.cluster, version = env!("CARGO_PKG_VERSION"), "agent starts");
+
+    let tasks = Tasks::new();
+    let readiness = Readiness::new();
+    readiness.set("cluster", Err("the first lists are not complete".to_owned()));
+    let bus = bus(&config, &storage, &tasks, &shutdown).await?;
+    if let Some(address) = config.admin {
+        let admin = admin::serve(address, readiness.clone(), Arc::new(Registry::default()), shutdown.clone());
+        tasks.spawn("admin", WhenItEnds::StopsProcess, admin);
+    }
+    if let Some(bootstrap) = config.bootstrap {
+        tasks.spawn("bootstrap", WhenItEnds::IsFine, apply_bootstrap(bootstrap, cluster.clone(), shutdown.clone()));
+    }
+    // Every watch waits for the loop rather than piling up changes.
+    let (events, resources) = mpsc::channel(64);
+    let lists = Resources {
+        cluster: &cluster,
+        namespaces: &config.namespaces,
+        tasks: &tasks,
+        shutdown: &shutdown,
+        events,
+    }
+    .start();
+    let (moved, drift) = mpsc::unbounded_channel();
+    let watches = Watches::new(tasks.clone(), shutdown.clone(), moved);
+    let context = Context { cluster, watches, claims: Arc::default() };
+    let no_events = bus.is_none().then(|| "no NATS server is configured: the source is polled".to_owned());
+    let engine = Engine::new(context.clone(), lists, no_events);
+    let parts = Parts {
+        engine,
+        context,
+        cluster_name: config.cluster,
+        storage,
+        tasks: tasks.clone(),
+        shutdown: shutdown.clone(),
+        readiness,
+        resources,
+        drift,
+        bus,
+    };
+    tasks.spawn("loop", WhenItEnds::StopsProcess, Driver::run(parts));
+    Ok(tasks.run_until_shutdown(shutdown, DRAIN).await?)
+}
+
+async fn bus(
+    config: &Config,
+    storage: &Path,
+    tasks: &Tasks,
+    shutdown: &Shutdown,
+) -> Result<Option<(Bus, mpsc::Receiver<bus::BusEvent>)>, RunError> {
+    let Some(settings) = &config.nats else { return Ok(None) };
+    let key = bus::key::load(config.report_key.as_deref(), storage)?;
+    // Rises with every start, also where the clock is off by less than the last start lasted.
+    let incarnation = u64::try_from(Timestamp::now().as_millisecond()).unwrap_or_default();
+    let bus = Bus::start(settings, config.cluster.clone(), key, incarnation, tasks, shutdown.clone()).await?;
+    Ok(Some(bus))
+}
+
+/// Until it is done: at a first installation the agent may be there before the definitions are.
+async fn apply_bootstrap(bootstrap: Bootstrap, cluster: Cluster, shutdown: Shutdown) -> Result<(), BoxError> {
+    let Bootstrap { namespace, name, source, sync } = bootstrap;
+    loop {
+        match cluster.bootstrap(&namespace, &name, source.clone(), sync.clone()).await {
+            Ok(()) => {
+                tracing::info!(namespace, name, "bootstrap source and Sync are there");
+                return Ok(());
+            }
+            Err(error) => tracing::warn!(error = %chain(&error), "the bootstrap is tried again"),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(BOOTSTRAP_RETRY) => {}
+            () = shutdown.requested() => return Ok(()),
+        }
+    }
+}
