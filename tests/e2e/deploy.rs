@@ -23,14 +23,14 @@ struct Cluster(ControlPlane);
 impl Cluster {
     async fn start() -> Self {
         // Without a controller manager nobody makes accounts, and nothing that is admitted begins to run.
-        Self(ControlPlane::start(Options { controller_manager: false, crds: false }).await.unwrap())
+        Self(ControlPlane::start(Options { controller_manager: false, crds: false }).await.expect("a control plane"))
     }
 
     /// Runs kubectl with documents on its stdin; a warning of the server is an error.
     fn kubectl(&self, arguments: &[&str], documents: &[Value]) -> Result<String, Failure> {
         let file = guard::scratch("kubectl").join("input.json");
         let list = json!({ "apiVersion": "v1", "kind": "List", "items": documents });
-        fs::write(&file, list.to_string()).unwrap();
+        fs::write(&file, list.to_string()).expect("write the input");
         let mut command = Command::new(tool("kubectl")?);
         command.arg("--kubeconfig").arg(self.0.kubeconfig()).arg("--warnings-as-errors").args(arguments);
         run(command.arg("--filename").arg(file))
@@ -38,7 +38,7 @@ impl Cluster {
 
     /// Applies for real.
     fn apply(&self, documents: &[Value]) {
-        self.kubectl(&["apply", "--server-side", "--validate=strict"], documents).unwrap();
+        self.kubectl(&["apply", "--server-side", "--validate=strict"], documents).expect("apply");
     }
 
     /// What the server would say.
@@ -58,8 +58,9 @@ fn run(command: &mut Command) -> Result<String, Failure> {
 }
 
 fn kustomize(folder: &Path) -> Vec<Value> {
-    let text = run(Command::new(tool("kubectl").unwrap()).arg("kustomize").arg(folder)).unwrap();
-    serde_saphyr::from_multiple(&text).unwrap()
+    let text =
+        run(Command::new(tool("kubectl").expect("kubectl")).arg("kustomize").arg(folder)).expect("run kustomize");
+    serde_saphyr::from_multiple(&text).expect("read what kustomize made")
 }
 
 fn of_kind<'d>(documents: &'d [Value], kinds: &[&str]) -> Vec<&'d Value> {
@@ -69,7 +70,7 @@ fn of_kind<'d>(documents: &'d [Value], kinds: &[&str]) -> Vec<&'d Value> {
 /// The Pod that a workload's controller would make.
 fn pod(workload: &Value) -> Value {
     let mut pod = workload["spec"]["template"].clone();
-    let name = format!("{}-try", workload["metadata"]["name"].as_str().unwrap());
+    let name = format!("{}-try", workload["metadata"]["name"].as_str().expect("a name"));
     pod["apiVersion"] = json!("v1");
     pod["kind"] = json!("Pod");
     pod["metadata"]["name"] = json!(name);
@@ -78,7 +79,7 @@ fn pod(workload: &Value) -> Value {
     for claim in workload.pointer("/spec/volumeClaimTemplates").and_then(Value::as_array).into_iter().flatten() {
         let name = &claim["metadata"]["name"];
         let volume = json!({ "name": name, "persistentVolumeClaim": { "claimName": name } });
-        pod["spec"]["volumes"].as_array_mut().unwrap().push(volume);
+        pod["spec"]["volumes"].as_array_mut().expect("volumes").push(volume);
     }
     pod
 }
@@ -87,9 +88,9 @@ fn pod(workload: &Value) -> Value {
 fn secrets() -> PathBuf {
     let folder = guard::scratch("secrets");
     for name in ["kustomization.yaml", "make.sh"] {
-        fs::copy(deploy().join("secrets.example").join(name), folder.join(name)).unwrap();
+        fs::copy(deploy().join("secrets.example").join(name), folder.join(name)).expect("copy the example");
     }
-    run(Command::new("sh").arg(folder.join("make.sh"))).unwrap();
+    run(Command::new("sh").arg(folder.join("make.sh"))).expect("make secrets");
     folder
 }
 
@@ -208,7 +209,7 @@ async fn the_definitions_refuse_what_an_agent_could_not_use() {
         (sync("a", ("sourceRef", json!({ "kind": "Bucket", "name": "a" }))), "supported values"),
         (sync(&"a".repeat(64), ("path", json!(""))), "63 bytes"),
     ] {
-        let refused = cluster.try_apply(&[bad.clone()]).expect_err(&bad.to_string()).to_string();
+        let refused = cluster.try_apply(std::slice::from_ref(&bad)).expect_err(&bad.to_string()).to_string();
         assert!(refused.contains(why), "{refused}");
     }
 
