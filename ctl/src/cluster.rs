@@ -84,6 +84,8 @@ impl Flags {
         };
         config.connect_timeout = Some(CONNECT_TIMEOUT);
         config.read_timeout = Some(READ_TIMEOUT);
+        // Who waits for an outcome tries again by itself, and who does not wants to know now.
+        config.default_retry = false;
         let namespace = self.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
         let client = kube::Client::try_from(config).map_err(ClusterError::Client)?;
         Ok(Cluster { client, namespace })

@@ -121,11 +121,15 @@ impl Flags {
 }
 
 impl Nats {
+    /// What the server said against us last.
+    fn refusal(&self) -> Option<String> {
+        self.refusals.lock().unwrap_or_else(PoisonError::into_inner).pop()
+    }
+
     /// Publishes an empty message, and says whether anybody listens to its subject.
     pub(crate) async fn tell(&self, subject: String) -> Result<bool, NatsError> {
         let answer = tokio::time::timeout(NOBODY_LISTENS, self.client.request(subject.clone(), "".into())).await;
-        let refusal = self.refusals.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        if let Some(reason) = refusal {
+        if let Some(reason) = self.refusal() {
             return Err(NatsError::Refused { subject, reason });
         }
         match answer {

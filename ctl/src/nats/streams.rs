@@ -57,6 +57,8 @@ pub(crate) struct Settled {
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StreamError {
+    #[error("look at the stream {stream}: the server refused: {reason}")]
+    Refused { stream: &'static str, reason: String },
     #[error("look at the stream {stream}")]
     Look { stream: &'static str, source: GetStreamError },
     #[error("create the stream {stream}")]
@@ -83,7 +85,13 @@ impl Nats {
                 jetstream.create_stream(config).await.map_err(|source| StreamError::Create { stream, source })?;
                 return Ok(Settled { stream, outcome: Outcome::Created, changed: vec![], cannot_change: vec![] });
             }
-            Err(source) => return Err(StreamError::Look { stream, source }),
+            // What may not be asked is never answered: without this a missing permission would read as a slow server.
+            Err(source) => {
+                return Err(match self.refusal() {
+                    Some(reason) => StreamError::Refused { stream, reason },
+                    None => StreamError::Look { stream, source },
+                });
+            }
         };
         let mut config = wanted(spec, replicas, live.clone());
         let cannot_change = keep_fixed(&live, &mut config);

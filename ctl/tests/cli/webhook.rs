@@ -1,0 +1,147 @@
+//! `towline webhook send` against a receiver of a few lines.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener};
+use std::thread::JoinHandle;
+
+use serde_json::Value;
+
+use crate::{Place, Ran};
+
+const AFTER: &str = "0123456789012345678901234567890123456789";
+
+struct Request {
+    line: String,
+    headers: Vec<(String, String)>,
+    body: String,
+}
+
+impl Request {
+    fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+}
+
+/// Takes one request, gives one answer.
+fn receiver(answer: &'static str) -> (SocketAddr, JoinHandle<Request>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let served = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut reader = BufReader::new(stream.try_clone().unwrap());
+        let mut line = || {
+            let mut line = String::new();
+            reader.read_line(&mut line).unwrap();
+            line.trim_end().to_owned()
+        };
+        let first = line();
+        let headers: Vec<(String, String)> = std::iter::from_fn(|| Some(line()).filter(|line| !line.is_empty()))
+            .map(|line| line.split_once(": ").map(|(n, v)| (n.to_ascii_lowercase(), v.to_owned())).unwrap())
+            .collect();
+        let length = headers.iter().find(|(name, _)| name == "content-length").unwrap().1.parse().unwrap();
+        let mut body = vec![0; length];
+        reader.read_exact(&mut body).unwrap();
+        stream.write_all(answer.as_bytes()).unwrap();
+        Request { line: first, headers, body: String::from_utf8(body).unwrap() }
+    });
+    (address, served)
+}
+
+fn send(place: &Place, address: SocketAddr, provider: &str, secret: &str, more: &[&str]) -> Ran {
+    place.write("secret", secret);
+    let url = format!("http://{address}/hooks/x");
+    let arguments = [
+        &["webhook", "send", "--provider", provider, "--secret-file", "secret", "--url", &url, "--repo", "org/app"][..],
+        &["--ref", "refs/heads/main", "--after", AFTER],
+        more,
+    ]
+    .concat();
+    place.towline(&arguments)
+}
+
+const ACCEPTED: &str = "HTTP/1.1 202 Accepted\r\ncontent-length: 9\r\n\r\npublished";
+
+#[test]
+fn every_provider_is_signed_in_its_way() {
+    let signing_key = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD\n";
+    for (provider, secret, headers) in [
+        ("github", "hunter2\n", &["x-hub-signature-256", "x-github-event", "x-github-delivery"][..]),
+        ("gitea", "hunter2\n", &["x-gitea-signature", "x-gitea-event", "x-gitea-delivery"]),
+        ("gitlab", "hunter2\n", &["x-gitlab-token", "x-gitlab-event"]),
+        ("gitlab", signing_key, &["webhook-signature", "webhook-timestamp", "webhook-id", "x-gitlab-event"]),
+    ] {
+        let (place, (address, served)) = (Place::new(), receiver(ACCEPTED));
+        let ran = send(&place, address, provider, secret, &[]);
+        assert_eq!(ran.code, 0, "{provider}: {}{}", ran.stdout, ran.stderr);
+        let request = served.join().unwrap();
+        assert_eq!(request.line, "POST /hooks/x HTTP/1.1");
+        assert_eq!(request.header("content-type"), Some("application/json"));
+        for name in headers {
+            assert!(request.header(name).is_some(), "{provider} has no {name}");
+            assert!(ran.stdout.contains(name), "{}", ran.stdout);
+        }
+        let body: Value = serde_json::from_str(&request.body).unwrap();
+        assert_eq!((body["ref"].as_str(), body["after"].as_str()), (Some("refs/heads/main"), Some(AFTER)));
+        assert!(ran.stdout.contains("202: the commit event is published"), "{}", ran.stdout);
+        assert!(!ran.stdout.contains("hunter2"), "the secret is shown: {}", ran.stdout);
+    }
+}
+
+#[test]
+fn a_refusal_is_explained_and_ends_with_1() {
+    let (place, (address, served)) =
+        (Place::new(), receiver("HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"));
+    let ran = send(&place, address, "github", "wrong", &["-o", "json"]);
+    served.join().unwrap();
+    assert_eq!(ran.code, 1, "{}", ran.stderr);
+    let report: Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!((&report["status"], &report["accepted"]), (&Value::from(401), &Value::Bool(false)));
+}
+
+#[test]
+fn a_redirect_is_not_followed() {
+    let answer = "HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n";
+    let (place, (address, served)) = (Place::new(), receiver(answer));
+    let ran = send(&place, address, "gitea", "s", &[]);
+    served.join().unwrap();
+    assert_eq!(ran.code, 1);
+    assert!(ran.stdout.contains("302: a redirect"), "{}", ran.stdout);
+}
+
+#[test]
+fn the_same_delivery_can_be_sent_again() {
+    let bodies = [(), ()].map(|()| {
+        let (place, (address, served)) = (Place::new(), receiver(ACCEPTED));
+        assert_eq!(send(&place, address, "github", "s", &["--delivery", "one"]).code, 0);
+        let request = served.join().unwrap();
+        (request.header("x-github-delivery").unwrap().to_owned(), request.body)
+    });
+    assert_eq!(bodies[0], bodies[1]);
+}
+
+#[test]
+fn nobody_there_is_not_a_refusal() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let ran = send(&Place::new(), address, "github", "s", &[]);
+    assert_eq!(ran.code, 3, "{}", ran.stderr);
+    assert!(ran.stderr.starts_with("error: failed to post to http://127.0.0.1"), "{}", ran.stderr);
+
+    let (place, missing) = (Place::new(), "--secret-file");
+    let ran = place.towline(&[
+        "webhook",
+        "send",
+        "--provider",
+        "github",
+        missing,
+        "nowhere",
+        "--url",
+        "http://127.0.0.1:1/",
+        "--repo",
+        "a/b",
+        "--after",
+        AFTER,
+    ]);
+    assert_eq!(ran.code, 3, "{}", ran.stderr);
+}
