@@ -3,6 +3,7 @@
 //! Knows how much may wait, and counts what had to go: a gap is announced, never hidden. Must not know NATS.
 
 use std::collections::VecDeque;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use towline_proto::{ChangeEvent, ClusterName, EventKind};
@@ -19,7 +20,7 @@ const BYTES_MAX: usize = 16 * 1024 * 1024;
 const ANNOUNCE_BELOW: usize = CHANGES_MAX / 2;
 
 /// Where announcements are refused like everything else, one is lost per minute and not per round trip.
-const ANNOUNCE_INTERVAL: jiff::SignedDuration = jiff::SignedDuration::from_secs(60);
+const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(60);
 
 /// A report on its way.
 pub(super) struct Waiting<P> {
@@ -43,7 +44,7 @@ pub(super) struct Changes {
     waiting: VecDeque<Waiting<ChangeEvent>>,
     bytes: usize,
     gap: Option<Gap>,
-    last_announced: Option<Timestamp>,
+    announce_from: Option<Instant>,
 }
 
 impl<P> Waiting<P> {
@@ -85,17 +86,27 @@ impl Changes {
     }
 
     /// Puts an announcement into the queue if reports were lost and there is room again.
-    pub(super) fn announce(&mut self, cluster: &ClusterName, at: Timestamp) {
-        let too_soon = self.last_announced.is_some_and(|last| at.duration_since(last) < ANNOUNCE_INTERVAL);
+    pub(super) fn announce(&mut self, cluster: &ClusterName, now: Instant) {
+        let too_soon = self.announce_from.is_some_and(|from| now < from);
         if too_soon || self.waiting.len() > ANNOUNCE_BELOW {
             return;
         }
         let Some(gap) = self.gap.take() else { return };
-        self.last_announced = Some(at);
+        self.announce_from = Some(now + ANNOUNCE_INTERVAL);
         tracing::warn!(reports = gap.reports, from = %gap.from, to = %gap.to, "reports were lost");
         let announcement = announcement(cluster, gap);
         self.bytes += weight(&announcement);
         self.waiting.push_back(Waiting { gap: Some(gap), ..Waiting::new(announcement) });
+    }
+
+    /// The end is near: a gap is announced now or never.
+    pub(super) fn announce_soon(&mut self) {
+        self.announce_from = None;
+    }
+
+    /// When a gap that is known now will be announced, as far as that depends on time.
+    pub(super) fn announced_at(&self) -> Option<Instant> {
+        self.gap.and(self.announce_from)
     }
 
     pub(super) fn len(&self) -> usize {
@@ -156,8 +167,6 @@ pub(super) fn sample(kind: EventKind, message: &str) -> ChangeEvent {
 
 #[cfg(test)]
 mod tests {
-    use jiff::SignedDuration;
-
     use super::*;
 
     fn at(second: i64) -> Timestamp {
@@ -170,18 +179,18 @@ mod tests {
 
     #[test]
     fn the_oldest_goes_and_the_gap_is_announced_when_there_is_room() {
-        let (mut changes, cluster) = (Changes::default(), ClusterName::parse("prod").unwrap());
+        let (mut changes, cluster, now) = (Changes::default(), ClusterName::parse("prod").unwrap(), Instant::now());
         for number in 0..CHANGES_MAX + 3 {
             changes.put(sample(EventKind::Applied, &number.to_string()), at(number as i64));
         }
         assert_eq!(changes.len(), CHANGES_MAX);
-        changes.announce(&cluster, at(5000));
+        changes.announce(&cluster, now);
         assert_eq!(take(&mut changes).unwrap().message, "3", "full: nothing is announced, and 0 to 2 are gone");
         while changes.len() > ANNOUNCE_BELOW {
             take(&mut changes);
         }
-        changes.announce(&cluster, at(5000));
-        changes.announce(&cluster, at(5000));
+        changes.announce(&cluster, now);
+        changes.announce(&cluster, now);
         let mut rest: Vec<ChangeEvent> = std::iter::from_fn(|| take(&mut changes)).collect();
         let announced = rest.pop().unwrap();
         assert_eq!((announced.kind, announced.message.split_once(' ').unwrap().0), (EventKind::ReportsLost, "3"));
@@ -192,18 +201,24 @@ mod tests {
 
     #[test]
     fn an_announcement_that_is_lost_is_announced_later() {
-        let (mut changes, cluster) = (Changes::default(), ClusterName::parse("prod").unwrap());
+        let (mut changes, cluster, now) = (Changes::default(), ClusterName::parse("prod").unwrap(), Instant::now());
         changes.lose_status(at(1));
-        changes.announce(&cluster, at(2));
+        changes.announce(&cluster, now);
         let waiting = changes.take_first_where(|_| true).unwrap();
         changes.lose(&waiting, at(3));
-        changes.announce(&cluster, at(4));
+        changes.announce(&cluster, now);
         assert!(take(&mut changes).is_none(), "too soon");
         changes.lose_status(at(5));
-        changes.announce(&cluster, at(2) + ANNOUNCE_INTERVAL + SignedDuration::from_secs(1));
+        let later = changes.announced_at().unwrap();
+        assert_eq!(later, now + ANNOUNCE_INTERVAL);
+        changes.announce(&cluster, later);
         let announced = take(&mut changes).unwrap();
         assert!(announced.message.starts_with("2 reports"), "{}", announced.message);
         assert_eq!(announced.started_at, at(1));
+        changes.lose_status(at(6));
+        changes.announce_soon();
+        changes.announce(&cluster, later);
+        assert!(take(&mut changes).is_some(), "the end is near");
     }
 
     #[test]

@@ -51,8 +51,8 @@ use publish::{Course, Numbers, Publisher};
 use queue::Queue;
 use seal::Writer;
 
-/// Told and not yet read. More than a few would only be out of date: what waits before it is coalesced.
-const NEWS_MAX: usize = 64;
+/// Told and not yet read. What waits behind it waits where newer news takes its place.
+const NEWS_MAX: usize = 1;
 
 /// Complaints of the publishing task that wait to be told. They repeat themselves.
 const COMPLAINTS_MAX: usize = 16;
@@ -66,7 +66,7 @@ pub struct Interest {
 
 /// What comes from NATS. Where the reader is slow, of each ref, request and condition only the newest is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "most are the large one, and no more than a channel of 64 exist")]
+#[expect(clippy::large_enum_variant, reason = "most are the large one, and few exist at a time")]
 pub enum BusEvent {
     /// Look at this ref again. `event` is a hint for people and logs; one that cannot be read wakes as well, and says why.
     Woken {

@@ -89,7 +89,7 @@ impl Outgoing {
 
     /// The next report to publish, if one may go now.
     pub(super) fn next(&mut self, now: Instant, at: Timestamp) -> Option<Sealed> {
-        self.changes.announce(self.writer.cluster(), at);
+        self.changes.announce(self.writer.cluster(), now);
         loop {
             let taken = self.take_change(now).or_else(|| self.take_status(now))?;
             match self.seal(taken, at) {
@@ -115,25 +115,27 @@ impl Outgoing {
         }
     }
 
-    pub(super) fn failed(&mut self, sequence: u64, failure: Failure, now: Instant, at: Timestamp) {
-        match self.under_way.remove(&sequence) {
-            None => {}
-            Some(UnderWay::Status(key, mut waiting)) => match keeps(&mut waiting, failure) {
-                true => {
-                    self.status_pause.lengthen(now);
-                    // Where a newer one waits, this one has nothing left to say.
-                    self.statuses.put_first(key, waiting);
-                }
-                false => self.changes.lose_status(at),
-            },
-            Some(UnderWay::Change(mut waiting)) => match keeps(&mut waiting, failure) {
-                true => {
-                    self.change_pause.lengthen(now);
-                    self.changes.put_first(waiting, at);
-                }
-                false => self.changes.lose(&waiting, at),
-            },
+    /// `false`: it was known before that this one does not go through.
+    pub(super) fn failed(&mut self, sequence: u64, failure: Failure, now: Instant, at: Timestamp) -> bool {
+        let Some(mut under_way) = self.under_way.remove(&sequence) else { return false };
+        let again = match &mut under_way {
+            UnderWay::Status(_, waiting) => keeps(waiting, failure),
+            UnderWay::Change(waiting) => keeps(waiting, failure),
+        };
+        match under_way {
+            UnderWay::Status(key, waiting) if again => {
+                self.status_pause.lengthen(now);
+                // Where a newer one waits, this one has nothing left to say.
+                self.statuses.put_first(key, waiting);
+            }
+            UnderWay::Change(waiting) if again => {
+                self.change_pause.lengthen(now);
+                self.changes.put_first(waiting, at);
+            }
+            UnderWay::Status(..) => self.changes.lose_status(at),
+            UnderWay::Change(waiting) => self.changes.lose(&waiting, at),
         }
+        true
     }
 
     /// The server does not let us publish on a subject.
@@ -155,11 +157,16 @@ impl Outgoing {
         self.change_pause.end();
     }
 
+    /// Nobody reports any more.
+    pub(super) fn drain(&mut self) {
+        self.changes.announce_soon();
+    }
+
     /// When [`Outgoing::next`], called at `now`, will have more if nothing happens before.
     pub(super) fn deadline(&self, now: Instant) -> Option<Instant> {
         let pauses = [(!self.statuses.is_empty(), &self.status_pause), (self.changes.len() > 0, &self.change_pause)];
         let until = pauses.into_iter().filter(|(waits, _)| *waits).filter_map(|(_, pause)| pause.until());
-        until.filter(|until| *until > now).min()
+        until.chain(self.changes.announced_at()).filter(|until| *until > now).min()
     }
 
     /// Reports that are not known to be stored.

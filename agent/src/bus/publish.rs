@@ -117,7 +117,10 @@ impl Publisher {
             Happened::Link(event) => self.link_event(event, now, at),
             Happened::Published { sequence, outcome } => self.published(sequence, outcome, now, at),
             Happened::NumbersKnown => self.course.next_heartbeat = Some(now),
-            Happened::Draining => self.course.draining = *self.draining.borrow(),
+            Happened::Draining => {
+                self.course.draining = true;
+                self.queue.lock().drain();
+            }
             Happened::Abandoned => self.course.abandoned = true,
             Happened::Queued | Happened::Due | Happened::Stopped => {}
         }
@@ -146,11 +149,11 @@ impl Publisher {
             (Ok(()), None) => {}
             (Err(error), sequence) => {
                 let failure = if error.is_refusal() { Failure::Refused } else { Failure::Later };
-                if let Some(sequence) = sequence {
-                    self.queue.lock().failed(sequence, failure, now, at);
+                let is_news = sequence.is_none_or(|sequence| self.queue.lock().failed(sequence, failure, now, at));
+                if is_news {
+                    // Full: whoever listens has enough complaints to read already.
+                    self.complaints.try_send(format!("failed to {}", chain(&error))).ok();
                 }
-                // Full: whoever listens has enough complaints to read already.
-                self.complaints.try_send(format!("failed to {}", chain(&error))).ok();
             }
         }
     }
