@@ -1,6 +1,8 @@
 //! `deploy/` against a real API server: what kustomize makes of it is accepted without a warning, in a namespace that
 //! enforces the restricted Pod Security standard, and so are the Pods its workloads would make. Nothing is left running.
 
+mod nats;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
