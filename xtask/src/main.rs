@@ -1,6 +1,9 @@
 //! `cargo xtask …`: the development tasks. Each lives in its own module; this file only names them.
 
 mod codegen;
+mod lint;
+mod run;
+mod test;
 mod tools;
 
 use std::process::ExitCode;
@@ -18,6 +21,15 @@ struct Args {
 enum Task {
     /// Find or build the real parts that tests and the demo run on: all, or the named ones
     Tools { names: Vec<String> },
+    /// Run all tests on the real parts, or those whose names contain a filter
+    Test {
+        /// Also in the sizes that take long
+        #[arg(long)]
+        full: bool,
+        filters: Vec<String>,
+    },
+    /// Check format, lints, documentation and generated files
+    Lint,
     /// Write deploy/crds from the types of the cluster API
     Codegen {
         /// Write nothing; fail if a file is not as it would be written
@@ -29,6 +41,8 @@ enum Task {
 fn main() -> ExitCode {
     let result: Result<(), Box<dyn std::error::Error>> = match Args::parse().task {
         Task::Tools { names } => tools::run(&names).map_err(Into::into),
+        Task::Test { full, filters } => test::run(full, &filters).map_err(Into::into),
+        Task::Lint => lint::run().map_err(Into::into),
         Task::Codegen { check } => codegen::run(check).map_err(Into::into),
     };
     match result {

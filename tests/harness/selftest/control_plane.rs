@@ -1,3 +1,5 @@
+//! The control plane of the harness, tried: it comes up, takes objects, and survives its API server.
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;

@@ -1,3 +1,5 @@
+//! The Git hosts of the harness, tried: clones, pushes, faults, and the webhooks of a real Gitea.
+
 use std::fs;
 use std::sync::{Arc, Mutex};
 

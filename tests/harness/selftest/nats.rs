@@ -1,3 +1,5 @@
+//! The nats-server of the harness, tried: streams, users and their permissions, restarts.
+
 use async_nats::jetstream;
 use harness::nats::{Nats, Permissions};
 
