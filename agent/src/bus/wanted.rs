@@ -6,7 +6,7 @@
 //! twice rather than never. An answer also proves that the server has read the subscription before it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use towline_proto::{streams, subject};
 
@@ -15,6 +15,11 @@ use super::{Interest, backoff};
 /// Questions under way at once. 200 refs are asked for in a dozen round trips, and 5,000 agents do not send a million
 /// requests in one moment after a server's restart.
 const QUESTIONS_MAX: usize = 16;
+
+/// Subscriptions sent at once, and the time before the next ones: the client drops what a server says beyond 128 errors at a
+/// time, and a refusal that is dropped would look like a subscription that stands. 1,000 refs are listened to in two seconds.
+const SUBSCRIPTIONS_MAX: usize = 64;
+const SUBSCRIPTIONS_INTERVAL: Duration = Duration::from_millis(100);
 
 /// What stands for an event's bytes: whether a last event is one that was heard already.
 pub(super) type Fingerprint = [u8; 32];
@@ -86,6 +91,8 @@ struct Ref {
 pub(super) struct Wanted {
     connected: bool,
     last_ticket: u64,
+    /// When the next subscriptions may be sent.
+    subscribe_from: Option<Instant>,
     by_subject: BTreeMap<String, Ref>,
 }
 
@@ -134,14 +141,7 @@ impl Wanted {
         if !self.connected {
             return Vec::new();
         }
-        let mut steps = Vec::new();
-        // Every subscription before any question: a question may take its whole time limit.
-        for (subject, known) in &mut self.by_subject {
-            if matches!(known.stage, Stage::Unsubscribed { from } if from <= now) {
-                known.stage = Stage::Unasked { from: now };
-                steps.push(Step::Subscribe { subject: subject.clone() });
-            }
-        }
+        let mut steps = self.subscribe(now);
         let asking = self.by_subject.values().filter(|known| matches!(known.stage, Stage::Asking { .. })).count();
         let room = QUESTIONS_MAX.saturating_sub(asking);
         let is_due = |known: &Ref| matches!(known.stage, Stage::Unasked { from } if from <= now);
@@ -153,11 +153,28 @@ impl Wanted {
         steps
     }
 
+    /// Does not wait for questions: one may take its whole time limit.
+    fn subscribe(&mut self, now: Instant) -> Vec<Step> {
+        if self.subscribe_from.is_some_and(|from| now < from) {
+            return Vec::new();
+        }
+        let is_due = |known: &Ref| matches!(known.stage, Stage::Unsubscribed { from } if from <= now);
+        let due = self.by_subject.iter_mut().filter(|(_, known)| is_due(known));
+        let sent = due.take(SUBSCRIPTIONS_MAX).map(|(subject, known)| {
+            known.stage = Stage::Unasked { from: now };
+            Step::Subscribe { subject: subject.clone() }
+        });
+        let steps: Vec<Step> = sent.collect();
+        self.subscribe_from = (!steps.is_empty()).then(|| now + SUBSCRIPTIONS_INTERVAL);
+        steps
+    }
+
     /// When [`Wanted::steps`], called at `now`, will have more to say if nothing happens before. What is due and waits for room
     /// is helped by an answer, not by time.
     pub(super) fn deadline(&self, now: Instant) -> Option<Instant> {
         let from = |known: &Ref| match known.stage {
-            Stage::Unsubscribed { from } | Stage::Unasked { from } => Some(from),
+            Stage::Unsubscribed { from } => self.subscribe_from.max(Some(from)),
+            Stage::Unasked { from } => Some(from),
             Stage::Asking { .. } | Stage::Settled => None,
         };
         let later = self.by_subject.values().filter_map(from).filter(|from| *from > now);
@@ -279,15 +296,17 @@ mod tests {
     #[test]
     fn questions_are_bounded_and_subscriptions_do_not_wait_for_them() {
         let now = Instant::now();
-        let names: Vec<String> = (0..40).map(|number| number.to_string()).collect();
+        let names: Vec<String> = (0..100).map(|number| number.to_string()).collect();
         let mut wanted = connected(&names.iter().map(String::as_str).collect::<Vec<_>>(), now);
         let steps = wanted.steps(now);
         let subscribed = steps.iter().take_while(|step| matches!(step, Step::Subscribe { .. })).count();
-        assert_eq!((subscribed, steps.len()), (40, 40 + QUESTIONS_MAX));
+        assert_eq!((subscribed, steps.len()), (SUBSCRIPTIONS_MAX, SUBSCRIPTIONS_MAX + QUESTIONS_MAX));
         assert!(wanted.steps(now).is_empty());
+        let later = wanted.deadline(now).unwrap();
+        assert_eq!((later, wanted.steps(later).len()), (now + SUBSCRIPTIONS_INTERVAL, 100 - SUBSCRIPTIONS_MAX));
         let Some(Step::Ask { subject, ticket }) = steps.last().cloned() else { panic!("no question") };
         wanted.answered(&subject, ticket, Answer::Nothing, now).unwrap();
-        assert_eq!(wanted.steps(now).len(), 1);
+        assert_eq!(wanted.steps(later).len(), 1, "an answer makes room for a question");
     }
 
     #[test]
