@@ -3,6 +3,8 @@
 //! Knows every rule of creating, changing, keeping and deleting, and gives a reason with each step. Must not know how steps
 //! are done; whether they may be done at all is judged by `check`.
 
+use std::collections::{BTreeSet, HashSet};
+
 use serde::Serialize;
 
 use crate::claims::Claims;
@@ -84,6 +86,8 @@ pub struct Situation<'a> {
     pub desired: Vec<Desired>,
     pub inventory: &'a Inventory,
     pub observed: &'a Observed,
+    /// What Git asks to leave alone: neither applied nor pruned.
+    pub left_alone: &'a BTreeSet<ObjectId>,
     pub claims: &'a Claims,
     pub prune: &'a PruneRules,
     /// Seconds since the Unix epoch.
@@ -93,7 +97,7 @@ pub struct Situation<'a> {
 /// Decides a whole pass.
 #[must_use]
 pub fn decide(situation: Situation<'_>) -> Plan {
-    let Situation { sync, desired, inventory, observed, claims, prune, now } = situation;
+    let Situation { sync, desired, left_alone, inventory, observed, claims, prune, now } = situation;
     let mut ahead = inventory.clone();
     let apply: Vec<ApplyStep> = desired
         .into_iter()
@@ -112,11 +116,11 @@ pub fn decide(situation: Situation<'_>) -> Plan {
             ApplyStep { desired, apply }
         })
         .collect();
-    let wanted: std::collections::HashSet<&ObjectId> = apply.iter().map(|step| &step.desired.id).collect();
+    let wanted: HashSet<&ObjectId> = apply.iter().map(|step| &step.desired.id).collect();
     let mut left: Vec<PruneStep> = inventory
         .0
         .iter()
-        .filter(|(id, _)| !wanted.contains(id))
+        .filter(|(id, _)| !wanted.contains(id) && !left_alone.contains(id))
         .map(|(id, entry)| PruneStep {
             id: id.clone(),
             version: entry.version.clone(),

@@ -2,7 +2,7 @@
 //!
 //! Knows what a manifest becomes in a cluster whose kinds are given as a value. Must not know what the cluster holds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
@@ -37,6 +37,10 @@ impl Kinds {
     #[must_use]
     pub fn serves(&self, kind: &GroupKind) -> bool {
         self.0.contains_key(kind)
+    }
+
+    fn scope_in_any_version(&self, kind: &GroupKind) -> Option<Scope> {
+        self.0.get(kind).map(|(scope, _)| *scope)
     }
 
     fn scope(&self, kind: &GroupKind, version: &str) -> Result<Scope, String> {
@@ -75,7 +79,7 @@ pub fn resolve(manifests: Vec<Manifest>, kinds: &Kinds, sync: &SyncKey) -> Resul
     let mut desired: Vec<Desired> = Vec::with_capacity(manifests.len());
     let mut mistakes = Vec::new();
     for manifest in manifests {
-        if left_alone(&manifest.value) {
+        if is_left_alone(&manifest.value) {
             continue;
         }
         let origin = manifest.origin.clone();
@@ -101,9 +105,25 @@ pub fn resolve(manifests: Vec<Manifest>, kinds: &Kinds, sync: &SyncKey) -> Resul
     Ok(desired)
 }
 
-/// `towline.dev/reconcile: disabled` takes an object out of what is desired; it is not pruned by that, see `decide`.
+/// The objects that Git has and asks to leave alone: not desired, and not gone from Git either, so never pruned.
+///
+/// An object whose kind is not served is not named: of such a kind nothing is deleted anyway (invariant 12).
 #[must_use]
-pub fn left_alone(value: &Value) -> bool {
+pub fn left_alone(manifests: &[Manifest], kinds: &Kinds, sync: &SyncKey) -> BTreeSet<ObjectId> {
+    let coming = defined_by(manifests);
+    let id = |m: &Manifest| {
+        let kind = GroupKind::new(group_version(&m.api_version).0, &m.kind);
+        let namespace = match kinds.scope_in_any_version(&kind).or_else(|| coming.scope_in_any_version(&kind))? {
+            Scope::Cluster => None,
+            Scope::Namespaced => Some(m.namespace.clone().unwrap_or_else(|| sync.namespace.clone())),
+        };
+        Some(ObjectId { kind, namespace, name: m.name.clone() })
+    };
+    manifests.iter().filter(|m| is_left_alone(&m.value)).filter_map(id).collect()
+}
+
+/// `towline.dev/reconcile: disabled`.
+fn is_left_alone(value: &Value) -> bool {
     value["metadata"]["annotations"][ANNOTATION_RECONCILE].as_str() == Some("disabled")
 }
 

@@ -99,25 +99,33 @@ async fn stages(cx: &Context, pass: &Pass) -> Result<Outcome, Failure> {
         // A kind may be new since the last discovery: asked once more before anything is called unknown.
         Err(_) => {
             served = cx.rediscover().await?;
-            desired::resolve(manifests, &served.kinds, &pass.key).map_err(Failure::mistakes)?
+            desired::resolve(manifests.clone(), &served.kinds, &pass.key).map_err(Failure::mistakes)?
         }
     };
     let redactor = Redactor::new(&desired);
+    let left_alone = desired::left_alone(&manifests, &served.kinds, &pass.key);
     let owned = inventory::load(cx, pass, &served, &desired).await?;
     let observed = observe::observe(cx, pass, &served, &desired, &owned.inventory, &redactor).await?;
     let prune = PruneRules {
         enabled: spec.prune,
         allow_kinds: spec.prune_policy.allow_kinds.iter().cloned().collect(),
     };
-    let plan = decide(Situation {
-        sync: &pass.key,
-        desired,
-        inventory: &owned.inventory,
-        observed: &observed,
-        claims: &locked(&cx.claims),
-        prune: &prune,
-        now: pass.started_at.as_second(),
-    });
+    let plan = {
+        // Claimed under the lock it was decided under: of two passes at once the second sees the claims of the first.
+        let mut claims = locked(&cx.claims);
+        let plan = decide(Situation {
+            sync: &pass.key,
+            desired,
+            left_alone: &left_alone,
+            inventory: &owned.inventory,
+            observed: &observed,
+            claims: &claims,
+            prune: &prune,
+            now: pass.started_at.as_second(),
+        });
+        claims.replace(&pass.key, &plan.inventory);
+        plan
+    };
     let plan = check(plan, ceiling(pass)?, owned.rebuilt.as_deref());
     let outcome = apply::apply(cx, pass, served, owned, plan, &redactor).await?;
     inventory::settle(cx, pass, outcome, &tree).await

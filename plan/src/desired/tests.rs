@@ -52,7 +52,12 @@ fn every_mistake_is_named_with_its_place() {
 }
 
 #[test]
-fn what_is_left_alone_is_not_desired() {
+fn what_is_left_alone_is_not_desired_and_not_gone() {
     let text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, annotations: {towline.dev/reconcile: disabled}}\n";
     assert!(resolve_text(text).unwrap().is_empty());
+    let files = vec![File { path: "f.yaml".into(), contents: text.as_bytes().to_vec() }];
+    let sync = SyncKey { namespace: "towline-system".into(), name: "apps".into() };
+    let manifests = manifest::read(&Tree { read: vec![], files }).unwrap();
+    let named = left_alone(&manifests, &kinds(), &sync);
+    assert_eq!(named.iter().map(ToString::to_string).collect::<Vec<_>>(), ["ConfigMap/towline-system/a"]);
 }
