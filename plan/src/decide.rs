@@ -70,6 +70,8 @@ pub struct Plan {
     pub prune: Vec<PruneStep>,
     /// To be written before anything is created: what is owned, and what is about to be.
     pub inventory: Inventory,
+    /// How many objects were owned before this plan: what a ceiling on deletions is measured by.
+    pub owned: usize,
 }
 
 /// What the Sync says about deleting.
