@@ -76,7 +76,8 @@ pub struct CheckedPlan {
 /// Checks a plan against the Sync's ceiling; `rebuilt` is the digest of an inventory nobody has accepted yet.
 #[must_use]
 pub fn check(plan: Plan, ceiling: Ceiling, rebuilt: Option<&str>) -> CheckedPlan {
-    let entries = plan.inventory.0.len();
+    // Not what the plan adds: a folder moved and renamed would double its own ceiling.
+    let entries = plan.owned;
     let deletions = plan.prune.iter().filter(|s| matches!(s.prune, Prune::Delete { .. })).count();
     let held = if deletions == 0 {
         None

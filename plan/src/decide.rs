@@ -86,10 +86,10 @@ pub struct PruneRules {
 pub struct Situation<'a> {
     pub sync: &'a SyncKey,
     pub desired: Vec<Desired>,
-    pub inventory: &'a Inventory,
-    pub observed: &'a Observed,
     /// What Git asks to leave alone: neither applied nor pruned.
     pub left_alone: &'a BTreeSet<ObjectId>,
+    pub inventory: &'a Inventory,
+    pub observed: &'a Observed,
     pub claims: &'a Claims,
     pub prune: &'a PruneRules,
     /// Seconds since the Unix epoch.
@@ -106,7 +106,12 @@ pub fn decide(situation: Situation<'_>) -> Plan {
         .map(|desired| {
             let entry = inventory.0.get(&desired.id);
             let claimed_at = entry.map_or(now, |e| e.claimed_at);
-            let apply = match claims.stronger(&desired.id, sync, claimed_at) {
+            let other = match entry {
+                Some(_) => claims.stronger(&desired.id, sync, claimed_at),
+                // Who has not claimed it yet comes too late, even in the same second.
+                None => claims.other(&desired.id, sync),
+            };
+            let apply = match other {
                 Some(other) => Apply::Refuse(format!("{} belongs to Sync {other}, not to {sync}", desired.id)),
                 None => judge(&desired, entry, observed.judgements.get(&desired.id)),
             };
@@ -130,7 +135,7 @@ pub fn decide(situation: Situation<'_>) -> Plan {
         })
         .collect();
     left.sort_by(|a, b| order::key(&b.id).cmp(&order::key(&a.id)));
-    Plan { apply, prune: left, inventory: ahead }
+    Plan { apply, prune: left, inventory: ahead, owned: inventory.0.len() }
 }
 
 /// What happens to one object Git wants, given what the API server says of it.

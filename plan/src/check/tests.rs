@@ -9,7 +9,7 @@ fn plan(deletions: usize, entries: usize, desired: bool) -> Plan {
         .map(|i| PruneStep { id: id(i), version: "v1".into(), prune: Prune::Delete { uid: "u".into() } })
         .collect();
     let apply = desired.then(|| step("kept", Apply::Keep)).into_iter().collect();
-    Plan { apply, prune, inventory: Inventory((0..entries).map(|i| (id(i), owned.clone())).collect()) }
+    Plan { apply, prune, inventory: Inventory((0..entries).map(|i| (id(i), owned.clone())).collect()), owned: entries }
 }
 
 fn step(name: &str, apply: Apply) -> ApplyStep {
