@@ -4,7 +4,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use kube::api::{Api, ApiResource, DynamicObject, ListParams, Patch, PatchParams};
+pub(crate) use kube::api::{DynamicObject, TypeMeta};
+use kube::api::{Api, ApiResource, ListParams, Patch, PatchParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde_json::Value;
 use towline_agent::api::{GitSource, Sync};

@@ -8,10 +8,9 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use jiff::Timestamp;
-use kube::api::DynamicObject;
 use serde_json::Value;
 
-use crate::cluster::{self, Cluster, ClusterError};
+use crate::cluster::{self, Cluster, ClusterError, DynamicObject, TypeMeta};
 use crate::exit::{Exit, Failure};
 use crate::output::{self, ListForm, OutputError};
 use crate::target::Kind;
@@ -95,8 +94,8 @@ fn plain(object: &DynamicObject, kind: Kind) -> Value {
     let mut object = object.clone();
     object.metadata.managed_fields = None;
     object.types.get_or_insert_with(|| match kind {
-        Kind::Source => kube::api::TypeMeta::resource::<towline_agent::api::GitSource>(),
-        Kind::Sync => kube::api::TypeMeta::resource::<towline_agent::api::Sync>(),
+        Kind::Source => TypeMeta::resource::<towline_agent::api::GitSource>(),
+        Kind::Sync => TypeMeta::resource::<towline_agent::api::Sync>(),
     });
     serde_json::to_value(object).unwrap_or_default()
 }

@@ -27,7 +27,7 @@ struct Version {
 }
 
 pub(crate) fn run(args: &Args, ui: &mut Ui) -> Result<Exit, OutputError> {
-    use kube::Resource as _;
+    use towline_agent::api::Resource as _;
     let version = Version {
         version: env!("CARGO_PKG_VERSION"),
         api_version: Sync::api_version(&()).into_owned(),

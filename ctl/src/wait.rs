@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use kube::api::DynamicObject;
 use serde_json::Value;
 use tokio::time::Instant;
 use towline_agent::api::{READY, REQUESTED_AT};
 
-use crate::cluster::{Cluster, ClusterError};
+use crate::cluster::{Cluster, ClusterError, DynamicObject};
 use crate::exit::{Exit, Fails};
 use crate::get::condition;
 use crate::target::Target;

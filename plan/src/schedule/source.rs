@@ -105,12 +105,12 @@ impl SourceSchedule {
         self.fetching = false;
         self.failures = 0;
         let verdict = self.judge(tip, now);
-        if verdict == Verdict::Publish {
-            if let Some(old) = self.tip.replace(tip.clone()) {
-                self.superseded.push_back((old, now));
-                if self.superseded.len() > SUPERSEDED_MAX {
-                    self.superseded.pop_front();
-                }
+        if verdict == Verdict::Publish
+            && let Some(old) = self.tip.replace(tip.clone())
+        {
+            self.superseded.push_back((old, now));
+            if self.superseded.len() > SUPERSEDED_MAX {
+                self.superseded.pop_front();
             }
         }
         self.due = after(now, self.wait(tip, verdict, dice));
