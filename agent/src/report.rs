@@ -5,7 +5,7 @@
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::ResourceExt as _;
+use crate::api::ResourceExt as _;
 use towline_plan::check::Held;
 use towline_plan::object::ObjectId;
 use towline_proto::report::{ChangeEvent, EventKind, ObjectChange};

@@ -12,6 +12,8 @@ mod sync;
 pub use condition::{Conditions, EVENTS_READY, READY, RECONCILING, STALLED, Verdict};
 pub use git_source::{GitRef, GitSource, GitSourceSpec, GitSourceStatus, LastEvent};
 pub use inventory::{Inventory, InventoryRead, InventorySpec};
+pub use kube::core::Duration;
+pub use kube::{Resource, ResourceExt};
 pub use sync::{
     HistoryEntry, InventoryReference, PrunePolicy, SourceKind, SourceReference, Sync, SyncSpec, SyncStatus,
 };

@@ -14,7 +14,7 @@ pub use driver::{Driver, Parts};
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use kube::ResourceExt as _;
+use crate::api::ResourceExt as _;
 use towline_plan::inventory::Inventory as Owned;
 use towline_plan::object::SyncKey;
 use towline_proto::CommitId;
@@ -245,12 +245,12 @@ impl Engine {
 }
 
 /// The key of one of our objects.
-fn key(object: &impl kube::ResourceExt) -> SyncKey {
+fn key(object: &impl crate::api::ResourceExt) -> SyncKey {
     SyncKey { namespace: object.namespace().unwrap_or_default(), name: object.name_any() }
 }
 
 /// What a complete list of a scope no longer has.
-fn missing<'a, K: kube::ResourceExt>(
+fn missing<'a, K: crate::api::ResourceExt>(
     known: impl Iterator<Item = &'a SyncKey>,
     scope: &Option<String>,
     listed: &[K],
@@ -261,7 +261,7 @@ fn missing<'a, K: kube::ResourceExt>(
 }
 
 /// Whether the watch says something newer than what is known: it runs behind our own writes.
-fn is_newer(new: &impl kube::ResourceExt, known: &impl kube::ResourceExt) -> bool {
+fn is_newer(new: &impl crate::api::ResourceExt, known: &impl crate::api::ResourceExt) -> bool {
     if new.uid() != known.uid() {
         return true;
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use kube::ResourceExt as _;
+use crate::api::ResourceExt as _;
 use tokio::sync::{Semaphore, mpsc};
 use tracing::Instrument as _;
 use towline_daemon::error::chain;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::ResourceExt as _;
+use crate::api::ResourceExt as _;
 use towline_plan::schedule::source::{SourceSchedule, Verdict as Tip};
 use towline_proto::{CommitEvent, CommitId, RefName, RepositoryId};
 
@@ -30,6 +30,8 @@ pub(super) struct SourceEntry {
     pub writing: bool,
     /// The delivery of the last event, for the trail of what it leads to.
     pub delivery: Option<String>,
+    /// A request for a look that has not ended yet.
+    pub requested: Option<String>,
     /// No write before this moment: the last one failed.
     pub write_after: Option<Timestamp>,
 }
@@ -91,7 +93,10 @@ pub(super) fn status(object: &GitSource, wanted: &Wanted, now: Timestamp) -> Git
         let name = revision_name(object, tip);
         if status.revision.as_ref() != Some(&name) {
             status.revision = Some(name);
-            status.sequence = Some(status.sequence.unwrap_or(0) + 1);
+            // Counted from the time of the first revision: a source that was deleted and created again, or restored
+            // without its status, never counts behind what its Syncs attempted already.
+            let first = u64::try_from(now.as_second()).unwrap_or_default();
+            status.sequence = Some(status.sequence.map_or(first, |sequence| sequence + 1));
         }
     }
     if wanted.ready.is_some() {
@@ -147,7 +152,8 @@ impl Engine {
                     interest,
                     mirror: None,
                     revision: None,
-                    wanted: Wanted { events, handled: requested, ..Wanted::default() },
+                    wanted: Wanted { events, ..Wanted::default() },
+                    requested,
                     writing: false,
                     delivery: None,
                     write_after: None,
@@ -160,7 +166,7 @@ impl Engine {
                     return;
                 }
                 let changed = entry.object.spec != object.spec;
-                let asked = requested.is_some() && requested != entry.wanted.handled;
+                let asked = requested.is_some() && requested != entry.requested;
                 if entry.interest != interest || entry.object.spec.reference != object.spec.reference {
                     // Another repository or ref: what was known of the old one says nothing of it.
                     entry.schedule = SourceSchedule::new(interval, suspend, None, at.now);
@@ -173,7 +179,7 @@ impl Engine {
                     entry.schedule.configure(interval, suspend, at.now);
                 }
                 if asked {
-                    entry.wanted.handled = requested;
+                    entry.requested = requested;
                     entry.schedule.wake(None, at.now);
                 }
                 entry.say_invalid();
@@ -265,6 +271,7 @@ impl Engine {
         at: Moment,
     ) {
         let Some(entry) = self.sources.get_mut(source) else { return };
+        entry.wanted.handled.clone_from(&entry.requested);
         match result {
             Ok((mirror, commit)) => {
                 entry.mirror = Some(mirror);

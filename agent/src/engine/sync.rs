@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use jiff::SignedDuration;
-use kube::ResourceExt as _;
-use kube::core::Duration;
+use crate::api::ResourceExt as _;
+use crate::api::Duration;
 use tokio_util::sync::CancellationToken;
 use towline_plan::object::SyncKey;
 use towline_plan::schedule::sync::{Ended, Settings, SyncSchedule, Trigger};
@@ -64,7 +64,9 @@ impl Engine {
                 self.sync_changed(&key, object, &known);
             }
             _ => {
-                let attempted = object.status.as_ref().and_then(|s| s.last_attempted_sequence).unwrap_or(0);
+                // A spec changed since may name another source, which counts for itself.
+                let status = object.status.as_ref().filter(|s| s.observed_generation == object.metadata.generation);
+                let attempted = status.and_then(|s| s.last_attempted_sequence).unwrap_or(0);
                 let schedule = SyncSchedule::new(settings(&object), attempted, at.now);
                 let object = Arc::new(object);
                 self.syncs.insert(key.clone(), SyncEntry { object, schedule, halt: None, explained: None });
@@ -87,8 +89,7 @@ impl Engine {
             entry.schedule.want(Trigger::Request);
         }
         if source_changed {
-            // Another source counts its revisions for itself.
-            entry.schedule = SyncSchedule::new(settings(&object), 0, jiff::Timestamp::UNIX_EPOCH);
+            entry.schedule.change_source();
             if let Some(halt) = &entry.halt {
                 halt.cancel();
             }
@@ -159,7 +160,7 @@ impl Engine {
     pub(super) fn start_passes(&mut self, at: Moment, actions: &mut Vec<Action>) {
         for (key, entry) in &mut self.syncs {
             let source = self.sources.get(&entry.source());
-            let offered = source.and_then(|s| s.revision.clone().zip(s.mirror.clone()));
+            let offered = source.and_then(|s| s.revision.as_ref().zip(s.mirror.as_ref()));
             let Some((revision, mirror)) = offered else {
                 explain(key, entry, source.map(|s| &*s.object), actions);
                 continue;
@@ -173,9 +174,10 @@ impl Engine {
                 pass: Pass {
                     key: key.clone(),
                     sync: Arc::clone(&entry.object),
-                    revision,
+                    revision: revision.clone(),
                     trigger: start.trigger,
-                    mirror: mirror.0,
+                    look: start.look,
+                    mirror: mirror.0.clone(),
                     inventory: self.inventories.get(key).cloned(),
                     started_at: at.now,
                     halt,

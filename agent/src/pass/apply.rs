@@ -62,8 +62,8 @@ pub(super) async fn apply(
     let record = match loaded.inventory == *ahead && lost.is_none() {
         true => record,
         false => {
-            let read = record.as_ref().and_then(|r| r.spec.read.clone());
-            Some(inventory::write(cx, pass, record, ahead, rebuilt.as_deref(), read).await?)
+            // From the first write on, what was read before says nothing of the cluster.
+            Some(inventory::write(cx, pass, record, ahead, rebuilt.as_deref(), None).await?)
         }
     };
     let mut work =

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use kube::{Resource as _, ResourceExt as _};
+use crate::api::{Resource as _, ResourceExt as _};
 use towline_plan::desired::Desired;
 use towline_plan::inventory::{Entry, Inventory as Owned, InventoryError, State};
 use towline_plan::tree::Tree;

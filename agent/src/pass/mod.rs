@@ -20,7 +20,7 @@ use towline_plan::claims::Claims;
 use towline_plan::decide::{PruneRules, Situation, decide};
 use towline_plan::object::SyncKey;
 use towline_plan::redact::Redactor;
-use towline_plan::schedule::sync::Trigger;
+use towline_plan::schedule::sync::{Look, Trigger};
 use towline_plan::tree::{Limits, Tree, normalise};
 use towline_plan::{desired, manifest};
 use towline_proto::CommitId;
@@ -69,6 +69,7 @@ pub struct Pass {
     pub sync: Arc<Sync>,
     pub revision: Revision,
     pub trigger: Trigger,
+    pub look: Look,
     pub mirror: Mirror,
     /// As last written or seen.
     pub inventory: Option<Inventory>,
@@ -102,8 +103,8 @@ async fn stages(cx: &Context, pass: &Pass) -> Result<Outcome, Failure> {
             desired::resolve(manifests.clone(), &served.kinds, &pass.key).map_err(Failure::mistakes)?
         }
     };
-    let redactor = Redactor::new(&desired);
     let left_alone = desired::left_alone(&manifests, &served.kinds, &pass.key);
+    let redactor = Redactor::new(&desired);
     let owned = inventory::load(cx, pass, &served, &desired).await?;
     let observed = observe::observe(cx, pass, &served, &desired, &owned.inventory, &redactor).await?;
     let prune = PruneRules {
@@ -139,7 +140,7 @@ async fn is_untouched(pass: &Pass, path: &str) -> Result<bool, Failure> {
         let ready = s.conditions.iter().find(|c| c.type_ == api::READY);
         ready.is_some_and(|c| c.status == "True" && c.observed_generation == pass.sync.metadata.generation)
     });
-    if pass.trigger != Trigger::Revision || !is_ready || read.settings != inventory::settings_digest(pass) {
+    if pass.look != Look::IfTouched || !is_ready || read.settings != inventory::settings_digest(pass) {
         return Ok(false);
     }
     let (mirror, commit) = (pass.mirror.clone(), pass.revision.commit.clone());

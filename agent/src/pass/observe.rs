@@ -11,7 +11,7 @@ use towline_plan::inventory::Inventory as Owned;
 use towline_plan::object::{GroupKind, ObjectId};
 use towline_plan::observed::{Judgement, Observed, Seen};
 use towline_plan::redact::Redactor;
-use towline_plan::schedule::sync::Trigger;
+use towline_plan::schedule::sync::Look;
 
 use super::outcome::Failure;
 use super::{Context, Pass};
@@ -80,7 +80,7 @@ async fn watch<'a>(
 /// The objects that need no request: found equal to Git before, and unmoved since. At the interval and after a change of
 /// settings everything is asked anew.
 fn verified(cx: &Context, pass: &Pass, desired: &[Desired]) -> BTreeMap<ObjectId, Judgement> {
-    if matches!(pass.trigger, Trigger::Interval | Trigger::Settings | Trigger::Request) {
+    if pass.look == Look::All {
         return BTreeMap::new();
     }
     let watched = locked(&cx.watches.watched);

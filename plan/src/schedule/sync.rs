@@ -35,6 +35,27 @@ impl Trigger {
     }
 }
 
+impl Trigger {
+    fn look(self) -> Look {
+        match self {
+            Self::Revision => Look::IfTouched,
+            Self::Drift | Self::Retry => Look::Moved,
+            Self::Interval | Self::Settings | Self::Request => Look::All,
+        }
+    }
+}
+
+/// How closely a pass has to look: as closely as the most demanding of its reasons asks, whichever of them is named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub enum Look {
+    /// Not at all where what the Sync reads from Git is what its last successful pass read.
+    IfTouched,
+    /// At what moved since it was last found to be as Git says.
+    Moved,
+    /// At everything.
+    All,
+}
+
 /// How a Sync is to be run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
@@ -51,9 +72,11 @@ pub struct SyncSchedule {
     offered: Option<u64>,
     /// The largest sequence ever attempted, also before a restart.
     attempted: u64,
-    running: Option<u64>,
+    running: Option<Start>,
     /// What asks for the next pass, the strongest reason.
     wanted: Option<Trigger>,
+    /// What all reasons together ask of the next pass, and what passes that did not succeed still owe.
+    look: Look,
     due: Timestamp,
     due_trigger: Trigger,
     failures: u32,
@@ -64,6 +87,7 @@ pub struct SyncSchedule {
 pub struct Start {
     pub sequence: u64,
     pub trigger: Trigger,
+    pub look: Look,
 }
 
 /// How a pass ended, as far as the schedule cares.
@@ -88,6 +112,8 @@ impl SyncSchedule {
             attempted,
             running: None,
             wanted: Some(Trigger::Settings),
+            // Nothing is watched yet, and what happened while nobody watched is unknown.
+            look: Look::All,
             due: now,
             due_trigger: Trigger::Interval,
             failures: 0,
@@ -101,6 +127,13 @@ impl SyncSchedule {
         self.want(Trigger::Settings);
     }
 
+    /// From now on another source is followed, which counts its revisions for itself.
+    pub fn change_source(&mut self) {
+        self.offered = None;
+        self.attempted = 0;
+        self.want(Trigger::Settings);
+    }
+
     /// The source has this revision. Says whether a running pass must be cut short.
     pub fn offer(&mut self, sequence: u64) -> bool {
         if self.offered.is_some_and(|offered| sequence <= offered) || sequence < self.attempted {
@@ -109,12 +142,13 @@ impl SyncSchedule {
         self.offered = Some(sequence);
         self.failures = 0;
         self.want(Trigger::Revision);
-        self.running.is_some_and(|running| running < sequence)
+        self.running.is_some_and(|running| running.sequence < sequence)
     }
 
     /// Something asks for a pass.
     pub fn want(&mut self, trigger: Trigger) {
         self.wanted = self.wanted.max(Some(trigger));
+        self.look = self.look.max(trigger.look());
     }
 
     /// When the driver has to ask next: now if a pass is wanted; `None` while one runs or none can.
@@ -133,21 +167,35 @@ impl SyncSchedule {
         }
         let sequence = self.offered?;
         let trigger = self.wanted.take().unwrap_or(self.due_trigger);
-        self.running = Some(sequence);
+        let mut look = std::mem::replace(&mut self.look, Look::IfTouched);
+        if self.due <= now {
+            look = look.max(self.due_trigger.look());
+        }
+        let start = Start { sequence, trigger, look };
+        self.running = Some(start);
         self.attempted = self.attempted.max(sequence);
-        Some(Start { sequence, trigger })
+        Some(start)
     }
 
     /// The running pass ended.
     pub fn ended(&mut self, how: Ended, now: Timestamp, dice: f64) {
-        self.running = None;
+        let look = self.running.take().map_or(Look::All, |start| start.look);
         let (wait, trigger) = match how {
-            Ended::Superseded => (SignedDuration::ZERO, Trigger::Revision),
+            Ended::Superseded => {
+                self.look = self.look.max(look);
+                (SignedDuration::ZERO, Trigger::Revision)
+            }
             Ended::Succeeded => {
                 self.failures = 0;
+                // The interval counts from the last look at everything: commits that come more often do not put it off.
+                if look != Look::All && self.due_trigger == Trigger::Interval && self.due > now {
+                    return;
+                }
                 (jittered(self.settings.interval, dice), Trigger::Interval)
             }
             Ended::Failed { retryable } => {
+                // Half a pass may be done: an unchanged read set proves nothing.
+                self.look = self.look.max(look).max(Look::Moved);
                 self.failures = self.failures.saturating_add(1);
                 let wait = match retryable {
                     true => backoff(self.settings.retry_interval, self.settings.interval, self.failures),

@@ -20,7 +20,7 @@ fn nothing_runs_without_a_revision() {
     let mut sync = sync();
     assert_eq!(sync.start(at(0)), None);
     sync.offer(1);
-    assert_eq!(sync.start(at(0)), Some(Start { sequence: 1, trigger: Trigger::Revision }));
+    assert_eq!(sync.start(at(0)), Some(Start { sequence: 1, trigger: Trigger::Revision, look: Look::All }));
     assert_eq!(sync.start(at(0)), None, "one pass at a time");
 }
 
@@ -33,7 +33,7 @@ fn a_newer_revision_cuts_a_pass_short_and_an_older_one_is_nothing() {
     assert!(!sync.offer(5));
     assert!(sync.offer(6));
     sync.ended(Ended::Superseded, at(1), 0.5);
-    assert_eq!(sync.start(at(1)), Some(Start { sequence: 6, trigger: Trigger::Revision }));
+    assert_eq!(sync.start(at(1)), Some(Start { sequence: 6, trigger: Trigger::Revision, look: Look::All }));
 }
 
 #[test]
@@ -46,16 +46,53 @@ fn what_was_attempted_before_a_restart_is_not_undercut() {
 }
 
 #[test]
+fn another_source_counts_for_itself() {
+    let mut sync = sync();
+    sync.offer(7);
+    sync.start(at(0));
+    sync.change_source();
+    assert!(!sync.offer(3), "the running pass is halted by whoever changed the source");
+    assert_eq!(sync.start(at(1)), None, "one pass at a time");
+    sync.ended(Ended::Superseded, at(1), 0.5);
+    assert_eq!(sync.start(at(1)).map(|s| s.sequence), Some(3));
+}
+
+#[test]
 fn drift_runs_at_once_and_is_not_lost_during_a_pass() {
     let mut sync = sync();
     sync.offer(1);
     sync.start(at(0));
     sync.want(Trigger::Drift);
     sync.ended(Ended::Succeeded, at(1), 0.5);
-    assert_eq!(sync.start(at(1)), Some(Start { sequence: 1, trigger: Trigger::Drift }));
+    assert_eq!(sync.start(at(1)), Some(Start { sequence: 1, trigger: Trigger::Drift, look: Look::Moved }));
     sync.ended(Ended::Succeeded, at(2), 0.5);
-    assert_eq!(sync.next(at(2)), Some(at(602)));
-    assert_eq!(sync.start(at(602)).map(|s| s.trigger), Some(Trigger::Interval));
+    assert_eq!(sync.next(at(2)), Some(at(601)), "counted from the last look at everything");
+    assert_eq!(sync.start(at(601)).map(|s| s.trigger), Some(Trigger::Interval));
+}
+
+/// A revision that does not touch the Sync is no reason to forget the others.
+#[test]
+fn no_reason_to_look_is_lost_to_a_revision() {
+    let mut sync = sync();
+    let mut look = |sync: &mut SyncSchedule, now| sync.start(at(now)).map(|s| s.look);
+    sync.offer(1);
+    assert_eq!(look(&mut sync, 0), Some(Look::All), "nothing is watched after a start");
+    sync.ended(Ended::Succeeded, at(1), 0.5);
+    sync.offer(2);
+    assert_eq!(look(&mut sync, 2), Some(Look::IfTouched));
+    sync.want(Trigger::Drift);
+    sync.offer(3);
+    sync.ended(Ended::Succeeded, at(3), 0.5);
+    assert_eq!(look(&mut sync, 3), Some(Look::Moved), "drift and a revision at once");
+    sync.offer(4);
+    sync.ended(Ended::Superseded, at(4), 0.5);
+    assert_eq!(look(&mut sync, 4), Some(Look::Moved), "the drift was not looked at yet");
+    sync.ended(Ended::Failed { retryable: false }, at(5), 0.5);
+    sync.offer(5);
+    assert_eq!(look(&mut sync, 6), Some(Look::Moved), "half a pass may be done");
+    sync.ended(Ended::Succeeded, at(7), 0.5);
+    sync.offer(6);
+    assert_eq!(look(&mut sync, 607), Some(Look::All), "the interval has passed meanwhile");
 }
 
 #[test]
