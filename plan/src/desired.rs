@@ -76,6 +76,7 @@ pub struct Desired {
 /// All mistakes: unknown kinds, wrong scopes, an object that stands twice (with both places).
 pub fn resolve(manifests: Vec<Manifest>, kinds: &Kinds, sync: &SyncKey) -> Result<Vec<Desired>, Vec<Mistake>> {
     let coming = defined_by(&manifests);
+    let left_alone = left_alone_at(&manifests, kinds, sync);
     let mut desired: Vec<Desired> = Vec::with_capacity(manifests.len());
     let mut mistakes = Vec::new();
     for manifest in manifests {
@@ -97,6 +98,12 @@ pub fn resolve(manifests: Vec<Manifest>, kinds: &Kinds, sync: &SyncKey) -> Resul
             mistakes.push(Mistake { origin: second.origin.clone(), problem });
         }
     }
+    for object in &desired {
+        if let Some(other) = left_alone.get(&object.id) {
+            let problem = format!("{} stands twice: at {other} it is to be left alone", object.id);
+            mistakes.push(Mistake { origin: object.origin.clone(), problem });
+        }
+    }
     if !mistakes.is_empty() {
         mistakes.sort();
         return Err(mistakes);
@@ -110,16 +117,20 @@ pub fn resolve(manifests: Vec<Manifest>, kinds: &Kinds, sync: &SyncKey) -> Resul
 /// An object whose kind is not served is not named: of such a kind nothing is deleted anyway (invariant 12).
 #[must_use]
 pub fn left_alone(manifests: &[Manifest], kinds: &Kinds, sync: &SyncKey) -> BTreeSet<ObjectId> {
+    left_alone_at(manifests, kinds, sync).into_keys().collect()
+}
+
+fn left_alone_at(manifests: &[Manifest], kinds: &Kinds, sync: &SyncKey) -> BTreeMap<ObjectId, Origin> {
     let coming = defined_by(manifests);
-    let id = |m: &Manifest| {
+    let place = |m: &Manifest| {
         let kind = GroupKind::new(group_version(&m.api_version).0, &m.kind);
         let namespace = match kinds.scope_in_any_version(&kind).or_else(|| coming.scope_in_any_version(&kind))? {
             Scope::Cluster => None,
             Scope::Namespaced => Some(m.namespace.clone().unwrap_or_else(|| sync.namespace.clone())),
         };
-        Some(ObjectId { kind, namespace, name: m.name.clone() })
+        Some((ObjectId { kind, namespace, name: m.name.clone() }, m.origin.clone()))
     };
-    manifests.iter().filter(|m| is_left_alone(&m.value)).filter_map(id).collect()
+    manifests.iter().filter(|m| is_left_alone(&m.value)).filter_map(place).collect()
 }
 
 /// `towline.dev/reconcile: disabled`.
