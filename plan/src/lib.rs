@@ -9,6 +9,7 @@ pub mod check;
 pub mod claims;
 pub mod decide;
 pub mod desired;
+pub mod display;
 pub mod inventory;
 pub mod manifest;
 pub mod object;
