@@ -1,0 +1,104 @@
+//! The words of a scenario's text files, as values. What they mean stands in `scenarios/README.md`.
+
+use towline_plan::desired::{Kinds, Scope};
+use towline_plan::object::{GroupKind, ObjectId, SyncKey, group_version};
+use towline_plan::observed::{Judgement, Live, Seen, Writer};
+
+/// The kinds of a cluster without definitions of its own, for scenarios that do not say.
+pub(crate) const KINDS: &str = "
+v1 ConfigMap namespaced
+v1 Secret namespaced
+v1 Service namespaced
+v1 ServiceAccount namespaced
+v1 PersistentVolumeClaim namespaced
+v1 Namespace cluster
+v1 PersistentVolume cluster
+apps/v1 Deployment namespaced
+batch/v1 Job namespaced
+rbac.authorization.k8s.io/v1 ClusterRole cluster
+rbac.authorization.k8s.io/v1 RoleBinding namespaced
+storage.k8s.io/v1 StorageClass cluster
+admissionregistration.k8s.io/v1 ValidatingWebhookConfiguration cluster
+apiextensions.k8s.io/v1 CustomResourceDefinition cluster
+";
+
+/// Lines with something on them; `#` begins a comment line.
+pub(crate) fn lines(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'))
+}
+
+pub(crate) fn words<const N: usize>(line: &str) -> [&str; N] {
+    let words: Vec<_> = line.split_whitespace().collect();
+    words.try_into().unwrap_or_else(|_| panic!("{line:?} is not {N} words"))
+}
+
+/// `apps/v1 Deployment namespaced`.
+pub(crate) fn kinds(text: &str) -> Kinds {
+    let mut kinds = Kinds::default();
+    for line in lines(text) {
+        let [api_version, kind, scope] = words(line);
+        let scope = match scope {
+            "namespaced" => Scope::Namespaced,
+            "cluster" => Scope::Cluster,
+            other => panic!("a kind is namespaced or cluster, not {other}"),
+        };
+        let (group, version) = group_version(api_version);
+        kinds.add(GroupKind::new(group, kind), version, scope);
+    }
+    kinds
+}
+
+/// `shop/prod`.
+pub(crate) fn sync(text: &str) -> SyncKey {
+    let (namespace, name) = text.split_once('/').unwrap();
+    SyncKey { namespace: namespace.to_owned(), name: name.to_owned() }
+}
+
+/// `Deployment.apps/shop/web`, `Namespace/shop`.
+pub(crate) fn object(text: &str) -> ObjectId {
+    let parts: Vec<_> = text.split('/').collect();
+    let (kind, group) = parts[0].split_once('.').unwrap_or((parts[0], ""));
+    let (namespace, name) = match parts[1..] {
+        [name] => (None, name),
+        [namespace, name] => (Some(namespace.to_owned()), name),
+        _ => panic!("{text:?} is neither Kind/name nor Kind/namespace/name"),
+    };
+    ObjectId { kind: GroupKind::new(group, kind), namespace, name: name.to_owned() }
+}
+
+/// What the API server says of an object Git wants.
+pub(crate) fn judgement(says: &str) -> Judgement {
+    let writer = |manager: &str| Writer { manager: manager.to_owned(), at: None };
+    match says.split_once(' ').unwrap_or((says, "")) {
+        ("clean", "") => Judgement::Clean,
+        ("absent", "") => Judgement::Absent,
+        ("later", "") => Judgement::Later,
+        ("differs", "") => Judgement::Differs { last_writer: None },
+        ("differs", by) => Judgement::Differs { last_writer: Some(writer(by.strip_prefix("by ").unwrap())) },
+        ("refused", why) => Judgement::Refused(why.to_owned()),
+        ("unjudged", why) => Judgement::Unjudged(why.to_owned()),
+        _ => panic!("of a desired object {says:?} cannot be said"),
+    }
+}
+
+/// What is known of an object Git no longer has.
+pub(crate) fn seen(id: &ObjectId, says: &str) -> Seen {
+    let mut words = says.split_whitespace();
+    let live = |owner: Option<&str>, prune_disabled: bool| Live {
+        uid: format!("uid of {id}"),
+        resource_version: "1".to_owned(),
+        fingerprint: 0,
+        owner: owner.map(sync),
+        prune_disabled,
+        last_writer: None,
+    };
+    match (words.next(), words.next(), words.next()) {
+        (Some("absent"), None, None) => Seen::Absent,
+        (Some("unknown"), None, None) => Seen::Unknown,
+        (Some("unlabelled"), None, None) => Seen::Unlabelled,
+        (Some("half-labelled"), None, None) => Seen::Present(live(None, false)),
+        (Some("of"), Some(owner), None) => Seen::Present(live(Some(owner), false)),
+        (Some("of"), Some(owner), Some("protected")) => Seen::Present(live(Some(owner), true)),
+        _ => panic!("of an object that left Git {says:?} cannot be said"),
+    }
+}
