@@ -115,6 +115,12 @@ fn expand(
             .filter(|s| !s.is_empty())
             .map(str::to_owned)
     };
+    for key in ["name", "namespace"] {
+        // `y`, `on` and `123` are no texts in YAML; read as absent, a namespace would be silently replaced.
+        if map.get("metadata").and_then(|m| m.get(key)).is_some_and(|v| !v.is_null() && !v.is_string()) {
+            return problem(format!("{kind} has a metadata.{key} that is not text: put it in quotes"));
+        }
+    }
     let Some(name) = metadata("name") else {
         let generated = metadata("generateName").is_some();
         return problem(match generated {
