@@ -3,5 +3,22 @@
 //! Every test has a namespace, a NATS server, a Git server and daemons of its own; the control plane is shared. Waits are
 //! for conditions; a time that is asserted is a bound on patience, never on speed.
 
+mod bootstrap;
+mod broken_yaml;
+mod crash;
+mod definitions;
+mod deploy;
+mod drift;
+mod force_push;
+mod forged;
+mod git_faults;
+mod history;
+mod inventory;
+mod look;
+mod nats_outage;
+mod prune;
 mod push;
+mod refusals;
+mod reports;
+mod two_pushes;
 mod world;
