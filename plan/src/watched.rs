@@ -111,6 +111,19 @@ impl Watched {
         self.kinds.get(&id.kind)?.live.get(id)
     }
 
+    /// The fingerprint of the newest state known of an object: by the watch, or by what a dry-run or an apply answered.
+    #[must_use]
+    pub fn fingerprint(&self, id: &ObjectId) -> Option<u64> {
+        let (live, verdict) = (self.live(id), self.verdicts.get(id));
+        match (live, verdict) {
+            (Some(live), Some(verdict)) if !is_newer(&verdict.resource_version, &live.resource_version) => {
+                Some(live.fingerprint)
+            }
+            (_, Some(verdict)) => Some(verdict.fingerprint),
+            (live, None) => live.map(|live| live.fingerprint),
+        }
+    }
+
     /// All objects whose owner labels name the Sync.
     #[must_use]
     pub fn owned_by(&self, sync: &SyncKey) -> Vec<(&ObjectId, &Live)> {
@@ -222,6 +235,20 @@ mod tests {
         watched.applied(id(), live(11, 2));
         assert!(watched.remember(&sync(), &id(), "d", &live(10, 1)));
         assert_eq!(watched.clean(&id(), "d"), None);
+    }
+
+    #[test]
+    fn the_newest_state_is_the_watchs_or_our_own() {
+        let mut watched = Watched::default();
+        assert_eq!(watched.fingerprint(&id()), None);
+        watched.remember(&sync(), &id(), "d", &live(10, 1));
+        assert_eq!(watched.fingerprint(&id()), Some(1), "the watch has not seen it");
+        watched.applied(id(), live(9, 0));
+        assert_eq!(watched.fingerprint(&id()), Some(1), "the watch is behind");
+        watched.applied(id(), live(11, 2));
+        assert_eq!(watched.fingerprint(&id()), Some(2));
+        watched.forget(&id());
+        assert_eq!(watched.fingerprint(&id()), Some(2));
     }
 
     #[test]

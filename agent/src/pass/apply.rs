@@ -158,11 +158,13 @@ impl Work<'_> {
             .map(|(object, apply)| {
                 let served = &served;
                 async move {
+                    // Before the request: the watch may tell of the write sooner than the answer does.
+                    let before = locked(&cx.watches.watched).fingerprint(&object.id);
                     let answer = match pass.halt.is_cancelled() {
                         true => None,
                         false => Some(cx.cluster.apply(served, object).await),
                     };
-                    (object, apply, answer)
+                    (object, apply, answer.map(|answer| answer.map(|applied| (applied, before))))
                 }
             })
             .collect();
@@ -170,7 +172,13 @@ impl Work<'_> {
         let mut whole = true;
         while let Some((object, apply, answer)) = answers.next().await {
             match answer {
-                Some(Ok(applied)) => record(self.cx, self.pass, &mut self.owned, &mut self.actions, object, apply, &applied),
+                Some(Ok((applied, before))) => {
+                    record(self.cx, self.pass, &mut self.owned, &applied, object);
+                    // The server writes nothing where nothing changes: then nothing was done.
+                    if before != Some(applied.live.fingerprint) {
+                        self.actions.push(done(object, apply));
+                    }
+                }
                 Some(Err(error)) => {
                     whole = false;
                     self.problems.push(problem(self.redactor, &object.id, Some(object), &error));
@@ -263,18 +271,9 @@ fn is_write(apply: &Apply) -> bool {
     }
 }
 
-/// Enters an applied object into inventory, verdicts and trail.
-fn record(
-    cx: &Context,
-    pass: &Pass,
-    owned: &mut Owned,
-    actions: &mut Vec<Action>,
-    object: &Desired,
-    apply: Apply,
-    applied: &Applied,
-) {
+/// Enters an applied object into inventory and verdicts.
+fn record(cx: &Context, pass: &Pass, owned: &mut Owned, applied: &Applied, object: &Desired) {
     let mut watched = locked(&cx.watches.watched);
-    let before = watched.live(&object.id).map(|live| live.resource_version.clone());
     watched.remember(&pass.key, &object.id, &object.digest, &applied.live);
     if let Some(entry) = owned.0.get_mut(&object.id) {
         entry.version.clone_from(&object.version);
@@ -282,17 +281,17 @@ fn record(
         entry.digest = Some(object.digest.clone());
         entry.state = State::Applied;
     }
-    // The server writes nothing where nothing changes: then nothing was done.
-    if before.as_ref() == Some(&applied.live.resource_version) {
-        return;
-    }
+}
+
+/// The trail's word for a write that changed something.
+fn done(object: &Desired, apply: Apply) -> Action {
     let deed = match apply {
         Apply::Create => Deed::Created,
         Apply::Revert(what) => Deed::Reverted(what),
         _ => Deed::Configured,
     };
     tracing::info!(object = %object.id, action = deed.word(), "applied");
-    actions.push(Action { id: object.id.clone(), deed });
+    Action { id: object.id.clone(), deed }
 }
 
 fn problem(redactor: &Redactor, id: &ObjectId, object: Option<&Desired>, error: &RequestError) -> String {
