@@ -1,6 +1,7 @@
 //! `cargo xtask …`: the development tasks. Each lives in its own module; this file only names them.
 
 mod codegen;
+mod demo;
 mod lint;
 mod run;
 mod test;
@@ -21,6 +22,12 @@ struct Args {
 enum Task {
     /// Find or build the real parts that tests and the demo run on: all, or the named ones
     Tools { names: Vec<String> },
+    /// Show the main job on real parts; on a terminal they stay up to play with
+    Demo {
+        /// End after the last step, on a terminal too
+        #[arg(long)]
+        exit: bool,
+    },
     /// Run all tests on the real parts, or those whose names contain a filter
     Test {
         /// Also in the sizes that take long
@@ -41,6 +48,7 @@ enum Task {
 fn main() -> ExitCode {
     let result: Result<(), Box<dyn std::error::Error>> = match Args::parse().task {
         Task::Tools { names } => tools::run(&names).map_err(Into::into),
+        Task::Demo { exit } => demo::run(exit).map_err(Into::into),
         Task::Test { full, filters } => test::run(full, &filters).map_err(Into::into),
         Task::Lint => lint::run().map_err(Into::into),
         Task::Codegen { check } => codegen::run(check).map_err(Into::into),
