@@ -8,6 +8,7 @@
 //! - [`tools`], [`ports`], [`certs`]: where binaries are; ports that stay ours over a restart; throw-away certificates.
 //! - [`control_plane`]: etcd, kube-apiserver, controller manager, identities, the CRDs.
 //! - [`nats`], [`streams`]: a nats-server with users and file storage; Towline's streams.
+//! - [`gate`]: cuts off who goes through it.
 //! - [`git_server`], [`repo`]: `git http-backend` with faults; a repository that tests write to.
 //! - [`gitea`]: a real Git host, for its own webhooks.
 //! - [`towline`], [`config`]: Towline's binaries as processes, and their configuration files.
@@ -18,6 +19,7 @@ pub mod certs;
 pub mod config;
 pub mod control_plane;
 pub mod failure;
+pub mod gate;
 pub mod git_server;
 pub mod gitea;
 pub mod guard;

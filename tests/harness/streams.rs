@@ -1,16 +1,11 @@
-//! Towline's streams, as section 4 of the design has them.
-//!
-//! `towline fleet init` is what makes them for users; once it is there, tests call it and this module goes.
+//! Towline's streams, as `towline_proto::streams` specifies them and `towline fleet init` makes them for users. Made here
+//! without the CLI, so that a test of NATS needs no binary.
 
-use std::time::Duration;
-
-use async_nats::jetstream::stream::{Config, StorageType};
+use async_nats::jetstream::stream::{Config, DiscardPolicy, StorageType};
+use towline_proto::streams::{self, Discard, StreamSpec};
 
 use crate::failure::{Doing, Failure};
 use crate::nats::Nats;
-
-const DAY: Duration = Duration::from_secs(24 * 3600);
-const MIB: i64 = 1024 * 1024;
 
 impl Nats {
     /// Starts a server and creates the streams.
@@ -22,51 +17,34 @@ impl Nats {
 
     pub async fn create_streams(&self) -> Result<(), Failure> {
         let jetstream = async_nats::jetstream::new(self.connect("admin").await?);
-        for config in [commits(), status(), events()] {
-            let name = config.name.clone();
-            jetstream.create_stream(config).await.doing(|| format!("create the stream {name}"))?;
+        for spec in streams::specs() {
+            let doing = || format!("create the stream {}", spec.name);
+            jetstream.create_stream(config(&spec)).await.doing(doing)?;
         }
         Ok(())
     }
 }
 
-fn commits() -> Config {
+fn config(spec: &StreamSpec) -> Config {
     Config {
-        name: "COMMITS".to_owned(),
-        subjects: vec!["towline.commit.>".to_owned()],
+        name: spec.name.to_owned(),
+        description: Some(spec.description.to_owned()),
+        subjects: spec.subjects.clone(),
         storage: StorageType::File,
-        max_messages_per_subject: 1,
-        allow_direct: true,
-        max_age: 30 * DAY,
-        duplicate_window: Duration::from_secs(60),
-        // Agents use core subscriptions; a few are left for people who look.
-        max_consumers: 100,
-        ..Config::default()
-    }
-}
-
-fn status() -> Config {
-    Config {
-        name: "STATUS".to_owned(),
-        subjects: vec!["towline.status.>".to_owned()],
-        storage: StorageType::File,
-        max_messages_per_subject: 5,
-        allow_direct: true,
-        // Reserved: a full disk must not be found out by a status that is lost.
-        max_bytes: 256 * MIB,
-        allow_message_ttl: true,
-        ..Config::default()
-    }
-}
-
-fn events() -> Config {
-    Config {
-        name: "EVENTS".to_owned(),
-        subjects: vec!["towline.event.>".to_owned()],
-        storage: StorageType::File,
-        max_bytes: 256 * MIB,
-        deny_delete: true,
-        deny_purge: true,
+        discard: match spec.discard {
+            Discard::Old => DiscardPolicy::Old,
+            Discard::New => DiscardPolicy::New,
+        },
+        max_messages_per_subject: spec.max_msgs_per_subject,
+        max_age: spec.max_age.unwrap_or_default(),
+        max_message_size: spec.max_message_bytes,
+        max_bytes: spec.max_bytes,
+        duplicate_window: spec.duplicate_window,
+        max_consumers: spec.max_consumers,
+        allow_direct: spec.allow_direct,
+        allow_message_ttl: spec.allow_msg_ttl,
+        deny_delete: spec.deny_delete,
+        deny_purge: spec.deny_purge,
         ..Config::default()
     }
 }
