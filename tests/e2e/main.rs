@@ -3,6 +3,9 @@
 //! Every test has a namespace, a NATS server, a Git server and daemons of its own; the control plane is shared. Waits are
 //! for conditions; a time that is asserted is a bound on patience, never on speed.
 
+#![expect(clippy::unwrap_used, reason = "a test ends where something is not as it has to be, in a helper too")]
+#![expect(unreachable_pub, reason = "the modules are parts of one program, which has no outside")]
+
 mod bootstrap;
 mod broken_yaml;
 mod crash;

@@ -1,11 +1,12 @@
 //! One test's world: a repository, a receiver, an agent, and the questions tests ask of the cluster.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use harness::config::{AgentConfig, Hook, ReceiverConfig};
 use harness::control_plane::{self, ControlPlane};
 use harness::git_server::GitServer;
-use harness::nats::Nats;
+use harness::nats::{Nats, NatsAccess};
 use harness::repo::Repo;
 use harness::towline::Daemon;
 use harness::wait_until;
@@ -15,7 +16,7 @@ use kube::api::{Api, PostParams};
 use kube::{Client, ResourceExt as _};
 use serde_json::json;
 use towline_agent::api::{GitSource, Inventory, Sync};
-use towline_receiver::sign::{self, Push};
+use towline_receiver::sign::{self, Push, SignedDelivery};
 use towline_receiver::{Provider, Secret};
 
 /// Patience on a machine that is busy with other tests.
@@ -25,7 +26,7 @@ pub const SECRET: &str = "correct horse battery staple";
 /// What the hooks' hosts call the repository.
 pub const REPOSITORY: &str = "org/fleet";
 /// What sources call it for their events.
-const EVENT_REPOSITORY: &str = "git.test/org/fleet";
+pub const EVENT_REPOSITORY: &str = "git.test/org/fleet";
 
 /// Everything one test needs.
 pub struct World {
@@ -48,7 +49,11 @@ impl World {
     }
 
     pub async fn with_hooks(name: &str, hooks: Vec<Hook>) -> Self {
-        let plane = control_plane::shared().await;
+        Self::on(control_plane::shared().await, name, hooks).await
+    }
+
+    /// The same on a control plane of the test's own, whose API server it may stop.
+    pub async fn on(plane: &'static ControlPlane, name: &str, hooks: Vec<Hook>) -> Self {
         let client = plane.client().await.unwrap();
         let namespace = plane.namespace(name).await.unwrap();
         let nats = Nats::start_with_streams().await.unwrap();
@@ -56,11 +61,15 @@ impl World {
         let repo = git.repository("fleet").await.unwrap();
         let mut receiver = Daemon::receiver(&ReceiverConfig::new(nats.access("receiver"), hooks)).await.unwrap();
         let public_url = receiver.public_url("").await.unwrap();
-        let mut agent = AgentConfig::new(&namespace, &plane.kubeconfig());
-        agent.nats = Some(nats.access("agent"));
-        agent.namespaces = vec![namespace.clone()];
-        let agent = Daemon::agent(&agent).await.unwrap();
+        let agent = Daemon::agent(&agent_config(plane, &namespace, nats.access("agent"))).await.unwrap();
         Self { plane, client, namespace, nats, git, repo, receiver, public_url, agent }
+    }
+
+    /// Puts an agent that reaches NATS at another address in place of the one that runs.
+    pub async fn agent_through(&mut self, address: SocketAddr) {
+        self.agent.kill();
+        let access = NatsAccess { url: format!("nats://{address}"), ..self.nats.access("agent") };
+        self.agent = Daemon::agent(&agent_config(self.plane, &self.namespace, access)).await.unwrap();
     }
 
     /// A source and a Sync of the whole repository.
@@ -73,14 +82,19 @@ impl World {
         let base = json!({
             "url": self.git.url("fleet"), "interval": "1h", "eventRepository": EVENT_REPOSITORY,
         });
-        self.create::<GitSource>("GitSource", merged(base, source)).await;
+        self.create::<GitSource>("GitSource", "fleet", merged(base, source)).await;
+        self.another_sync("fleet", sync).await;
+    }
+
+    /// One more Sync from the same source.
+    pub async fn another_sync(&self, name: &str, sync: serde_json::Value) {
         let base = json!({
             "sourceRef": {"kind": "GitSource", "name": "fleet"}, "interval": "1h", "retryInterval": "1s", "prune": true,
         });
-        self.create::<Sync>("Sync", merged(base, sync)).await;
+        self.create::<Sync>("Sync", name, merged(base, sync)).await;
     }
 
-    async fn create<K>(&self, kind: &str, spec: serde_json::Value)
+    async fn create<K>(&self, kind: &str, name: &str, spec: serde_json::Value)
     where
         K: kube::Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>
             + Clone
@@ -89,7 +103,7 @@ impl World {
             + serde::de::DeserializeOwned,
     {
         let object = serde_json::from_value(json!({
-            "apiVersion": "towline.dev/v1alpha1", "kind": kind, "metadata": {"name": "fleet"}, "spec": spec,
+            "apiVersion": "towline.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec,
         }))
         .unwrap();
         Api::<K>::namespaced(self.client.clone(), &self.namespace)
@@ -115,8 +129,12 @@ impl World {
     /// Sends what a provider would for a push to main; answers with the status.
     pub async fn deliver_as(&self, provider: Provider, secret: &Secret, path: &str, after: &str) -> u16 {
         let push = Push { repository: REPOSITORY, reference: "refs/heads/main", before: None, after: Some(after) };
-        let id = format!("delivery-{after}");
-        let delivery = sign::delivery(provider, secret, &push, &id, Timestamp::now());
+        let id = delivery_id(after);
+        self.post(path, sign::delivery(provider, secret, &push, &id, Timestamp::now())).await
+    }
+
+    /// Sends a delivery as it is; answers with the status.
+    pub async fn post(&self, path: &str, delivery: SignedDelivery) -> u16 {
         let mut request = reqwest::Client::new().post(format!("{}{path}", self.public_url)).body(delivery.body);
         for (name, value) in delivery.headers {
             request = request.header(name, value);
@@ -192,6 +210,32 @@ impl World {
         .await
     }
 
+    /// Waits until the source's EventsReady condition is so.
+    pub async fn events_ready(&self, what: &str, is: impl Fn(&str, &str, &str) -> bool) {
+        wait_until(what, PATIENCE, async || {
+            let conditions = self.source().await.status.map(|status| status.conditions).unwrap_or_default();
+            match conditions.iter().find(|c| c.type_ == "EventsReady") {
+                Some(c) if is(&c.status, &c.reason, &c.message) => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        })
+        .await
+        .unwrap();
+    }
+
+    /// Waits until events can arrive.
+    pub async fn listening(&self) {
+        self.events_ready("events can arrive", |status, reason, _| (status, reason) == ("True", "Subscribed")).await;
+    }
+
+    /// Waits until the agent knows that events cannot arrive.
+    pub async fn cut_off(&self) {
+        self.events_ready("no events can arrive", |status, reason, message| {
+            (status, reason) == ("False", "NotConnected") && !message.is_empty()
+        })
+        .await;
+    }
+
     /// Source and Sync in their own words, for what a failed wait last saw.
     async fn told(&self) -> String {
         let sources: Api<GitSource> = Api::namespaced(self.client.clone(), &self.namespace);
@@ -200,6 +244,18 @@ impl World {
         let sync = syncs.get_opt("fleet").await.ok().flatten().and_then(|s| s.status);
         format!("source: {source:?}\nsync: {sync:?}")
     }
+}
+
+fn agent_config(plane: &ControlPlane, namespace: &str, nats: NatsAccess) -> AgentConfig {
+    let mut config = AgentConfig::new(namespace, plane.kubeconfig());
+    config.nats = Some(nats);
+    config.namespaces = vec![namespace.to_owned()];
+    config
+}
+
+/// The id under which a push is delivered.
+pub fn delivery_id(after: &str) -> String {
+    format!("delivery-{after}")
 }
 
 fn merged(mut base: serde_json::Value, more: serde_json::Value) -> serde_json::Value {

@@ -1,0 +1,103 @@
+//! What an agent says on NATS: signed with its own key, for one subject, and about what really happened.
+
+use async_nats::jetstream;
+use harness::towline::field;
+use harness::wait_until;
+use jiff::Timestamp;
+use kube::api::{Api, DeleteParams};
+use towline_agent::api::Sync;
+use towline_proto::report::{ChangeEvent, EventKind, ReadyStatus, SyncStatus};
+use towline_proto::{
+    ClusterName, Envelope, EnvelopeError, Opened, VerifyingKey, envelope, parse_verifying_key, streams, subject,
+};
+
+use crate::world::{PATIENCE, World, delivery_id};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_status_and_each_change_are_reported_and_signed() {
+    let world = World::new("reports").await;
+    let first = world.repo.commit(&[("a.yaml", &world.config_map("a", "1"))]).await.unwrap();
+    world.sync().await;
+    world.ready_at(&first).await;
+    world.listening().await;
+    let second = world.push(&[("a.yaml", &world.config_map("a", "2"))]).await;
+    world.ready_at(&second).await;
+
+    let revision = format!("main@sha1:{second}");
+    let reports = Reports::of(&world).await;
+    let (status, changes) = (reports.status(), reports.changes(EventKind::Applied));
+    let opened = reports.newest(streams::STATUS, &status, |opened| {
+        let status: SyncStatus = opened.payload().unwrap();
+        status.last_applied_revision.as_ref() == Some(&revision)
+    });
+    let (opened, bytes) = opened.await;
+    let said: SyncStatus = opened.payload().unwrap();
+    assert_eq!((said.namespace.as_str(), said.name.as_str()), (world.namespace.as_str(), "fleet"));
+    assert_eq!((said.cluster.as_str(), said.ready.status), (world.namespace.as_str(), ReadyStatus::True));
+    assert_eq!((said.inventory_entries, said.deleted), (1, false));
+
+    let (change, _) = reports
+        .newest(streams::EVENTS, &changes, |opened| {
+            opened.payload::<ChangeEvent>().unwrap().revision.as_ref() == Some(&revision)
+        })
+        .await;
+    let change: ChangeEvent = change.payload().unwrap();
+    assert_eq!(change.delivery, Some(delivery_id(&second)));
+    assert_eq!(change.changes.len(), 1, "{change:?}");
+    assert_eq!(change.changes[0].action, "configured");
+    assert!(change.changes[0].object.contains("/a"), "{change:?}");
+
+    // It is the signature that counts, and the subject is under it.
+    assert!(matches!(envelope::open(&bytes, &changes, &reports.key), Err(EnvelopeError::Subject)));
+    let mut forged: Envelope = serde_json::from_slice(&bytes).unwrap();
+    forged.sequence += 1;
+    let forged = serde_json::to_vec(&forged).unwrap();
+    assert!(matches!(envelope::open(&forged, &status, &reports.key), Err(EnvelopeError::Signature)));
+
+    // A Sync that goes leaves a last word.
+    let syncs: Api<Sync> = Api::namespaced(world.client.clone(), &world.namespace);
+    syncs.delete("fleet", &DeleteParams::default()).await.unwrap();
+    reports.newest(streams::STATUS, &status, |opened| opened.payload::<SyncStatus>().unwrap().deleted).await;
+}
+
+/// A reader who has been told the agent's public key.
+struct Reports {
+    cluster: ClusterName,
+    namespace: String,
+    key: VerifyingKey,
+    jetstream: jetstream::Context,
+}
+
+impl Reports {
+    async fn of(world: &World) -> Self {
+        let lines = world.agent.log_lines();
+        let key = lines.iter().find_map(|line| field(line, "public_key")).expect("the log says the public key");
+        Self {
+            cluster: ClusterName::parse(&world.namespace).unwrap(),
+            namespace: world.namespace.clone(),
+            key: parse_verifying_key(key).unwrap(),
+            jetstream: jetstream::new(world.nats.connect("admin").await.unwrap()),
+        }
+    }
+
+    fn status(&self) -> String {
+        subject::status(&self.cluster, &self.namespace, "fleet")
+    }
+
+    fn changes(&self, kind: EventKind) -> String {
+        subject::event(&self.cluster, kind)
+    }
+
+    /// The newest message of a subject, once it is the one looked for: opened, and as it came.
+    async fn newest(&self, stream: &str, subject: &str, is: impl Fn(&Opened) -> bool) -> (Opened, Vec<u8>) {
+        let stream = self.jetstream.get_stream(stream).await.unwrap();
+        wait_until(&format!("the report on {subject} is there"), PATIENCE, async || {
+            let message = stream.get_last_raw_message_by_subject(subject).await.map_err(|e| e.to_string())?;
+            let opened = envelope::open(&message.payload, subject, &self.key).map_err(|e| e.to_string())?;
+            assert!(opened.at() <= Timestamp::now(), "said in the future");
+            if is(&opened) { Ok((opened, message.payload.to_vec())) } else { Err(format!("{opened:?}")) }
+        })
+        .await
+        .unwrap()
+    }
+}
