@@ -5,6 +5,7 @@
 mod connect;
 mod discovery;
 mod error;
+mod events;
 mod live;
 mod objects;
 mod records;
@@ -14,15 +15,14 @@ mod watches;
 pub use connect::{ConnectError, ConnectSettings, connect};
 pub use discovery::Served;
 pub use error::RequestError;
+pub use events::EventKind;
 pub use objects::Applied;
-pub use records::{EventKind, Record};
+pub use records::Record;
 pub use resources::{Change, ResourceEvent, Resources};
 pub use watches::{Watches, locked};
 
 use std::sync::Arc;
 use std::time::Duration;
-
-use kube::runtime::events::{Recorder, Reporter};
 
 /// How long one request may take before it counts as unanswered. The API server itself gives up at 60 s; admission
 /// webhooks, the slow part, are limited to 30 s.
@@ -37,16 +37,14 @@ pub const CONCURRENT_REQUESTS: usize = 16;
 pub struct Cluster {
     client: kube::Client,
     served: Arc<tokio::sync::RwLock<Arc<Served>>>,
-    recorder: Recorder,
+    said: events::Said,
 }
 
 impl Cluster {
     /// A cluster by its client; nothing is asked of it yet.
     #[must_use]
     pub fn new(client: kube::Client) -> Self {
-        let reporter = Reporter { controller: "towline-agent".to_owned(), instance: None };
-        let recorder = Recorder::new(client.clone(), reporter);
-        Self { client, served: Arc::default(), recorder }
+        Self { client, served: Arc::default(), said: events::Said::default() }
     }
 }
 

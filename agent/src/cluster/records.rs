@@ -1,11 +1,10 @@
-//! Towline's own objects: statuses, inventories and Kubernetes Events.
+//! Towline's own objects: statuses, inventories and what brings them in.
 
 use std::fmt::Debug;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use kube::core::{NamespaceResourceScope, ObjectMeta};
-use kube::runtime::events::{Event, EventType};
 use kube::{Resource, ResourceExt as _};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -14,17 +13,8 @@ use towline_plan::object::SyncKey;
 use super::{Cluster, RequestError, bounded};
 use crate::api::{GitSource, GitSourceSpec, Inventory, InventorySpec, Sync, SyncSpec};
 
-/// The longest note an Event takes (events.k8s.io/v1: 1 kB).
-const NOTE_BYTES_MAX: usize = 1_000;
 /// Who writes statuses, inventories and bootstrap objects.
 const RECORDS_MANAGER: &str = "towline-agent";
-
-/// What an Event tells of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum EventKind {
-    Normal,
-    Warning,
-}
 
 /// One of Towline's own kinds.
 pub trait Record:
@@ -83,29 +73,6 @@ impl Cluster {
                 bounded(what, api.replace(&sync.name, &params, &new)).await
             }
             None => bounded(what, api.create(&params, &new)).await,
-        }
-    }
-
-    /// Publishes a Kubernetes Event about one of our objects; the same event again becomes a count.
-    pub async fn announce<K: Resource<DynamicType = ()>>(&self, object: &K, kind: EventKind, reason: &str, note: &str) {
-        let mut end = note.len().min(NOTE_BYTES_MAX);
-        while !note.is_char_boundary(end) {
-            end -= 1;
-        }
-        let event = Event {
-            type_: match kind {
-                EventKind::Normal => EventType::Normal,
-                EventKind::Warning => EventType::Warning,
-            },
-            reason: reason.to_owned(),
-            note: Some(note[..end].to_owned()),
-            action: "Reconcile".to_owned(),
-            secondary: None,
-        };
-        let about = object.object_ref(&());
-        let request = self.recorder.publish(&event, &about);
-        if let Err(error) = bounded(|| "publishing an Event".to_owned(), request).await {
-            tracing::warn!(error = %towline_daemon::error::chain(&error), reason, "failed to publish an Event");
         }
     }
 
