@@ -15,7 +15,7 @@ const VALUE_BYTES_MIN: usize = 4;
 pub struct Redactor {
     /// Longest first, so that a value within another does not leave the rest of it.
     values: Vec<String>,
-    /// Secrets that hold a value too short to mask: no text about them is shown.
+    /// Secrets that hold a value that cannot be masked for sure: no text about them is shown.
     withheld: Vec<String>,
 }
 
@@ -26,10 +26,14 @@ impl Redactor {
         let mut redactor = Self::default();
         for object in desired.iter().filter(|d| d.id.kind.is("", "Secret")) {
             for (field, encoded) in [("data", true), ("stringData", false)] {
-                for value in object.value[field].as_object().into_iter().flat_map(|map| map.values()) {
-                    if !redactor.learn(value, encoded) {
-                        redactor.withheld.push(object.id.to_string());
-                    }
+                // What is no mapping of strings is refused, and how the server words that is up to it.
+                let mut maskable = object.value[field].as_object().is_none_or(|map| map.values().all(Value::is_string));
+                maskable &= matches!(object.value[field], Value::Object(_) | Value::Null);
+                for value in leaves(&object.value[field]) {
+                    maskable &= redactor.learn(value, encoded);
+                }
+                if !maskable {
+                    redactor.withheld.push(object.id.to_string());
                 }
             }
         }
@@ -40,7 +44,6 @@ impl Redactor {
 
     /// Learns one value; `false` if it is too short to be masked.
     fn learn(&mut self, value: &Value, encoded: bool) -> bool {
-        // Not a string: the server will refuse it, and say what it is.
         let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         let base64 = &data_encoding::BASE64;
         let plain = match encoded.then(|| base64.decode(text.as_bytes())) {
@@ -65,13 +68,24 @@ impl Redactor {
     #[must_use]
     pub fn clean(&self, about: &str, text: &str) -> String {
         if self.withheld.iter().any(|name| name == about) {
-            return "the API server's words are withheld: the Secret holds a value too short to mask in them"
+            return "the API server's words are withheld: the Secret holds a value that is no text, or too short to mask \
+                    in them"
                 .to_owned();
         }
         self.values.iter().fold(text.to_owned(), |text, value| match text.contains(value.as_str()) {
             true => text.replace(value.as_str(), MASK),
             false => text,
         })
+    }
+}
+
+/// Numbers and strings at any depth: `true` and `false` stand in every text by chance.
+fn leaves(value: &Value) -> Vec<&Value> {
+    match value {
+        Value::Null | Value::Bool(_) => Vec::new(),
+        Value::Array(items) => items.iter().flat_map(leaves).collect(),
+        Value::Object(map) => map.values().flat_map(leaves).collect(),
+        Value::Number(_) | Value::String(_) => vec![value],
     }
 }
 
@@ -113,8 +127,22 @@ mod tests {
 
     #[test]
     fn what_is_not_base64_is_masked_as_it_stands() {
-        let redactor = Redactor::new(&[secret("s", json!({"data": {"a": "not base64!", "n": 123456}}))]);
+        let redactor = Redactor::new(&[secret("s", json!({"data": {"a": "not base64!"}}))]);
         assert_eq!(redactor.clean("Secret/s", "illegal base64 in not base64!"), "illegal base64 in ***");
-        assert_eq!(redactor.clean("Secret/s", "got 123456"), "got ***");
+    }
+
+    /// The server shows such values in its own way: `1.5e+06`, `map[inner:x]`, `&{whole field}`.
+    #[test]
+    fn what_is_no_text_withholds_what_is_said_of_its_secret_and_is_masked_elsewhere() {
+        for fields in [
+            json!({"data": {"n": 1_500_000}}),
+            json!({"stringData": {"a": {"inner": ["value"]}}}),
+            json!({"stringData": "value"}),
+        ] {
+            let redactor = Redactor::new(&[secret("s", fields)]);
+            assert!(redactor.clean("Secret/s", "got &{value}").contains("withheld"));
+            let elsewhere = redactor.clean("ConfigMap/c", "value or 1500000");
+            assert!(elsewhere.contains(MASK), "{elsewhere}");
+        }
     }
 }
