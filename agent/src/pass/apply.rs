@@ -2,7 +2,7 @@
 //!
 //! Knows stages, claims and requests. Leaves nothing to choose: what happens to an object stands in its step.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures::StreamExt as _;
@@ -10,7 +10,7 @@ use towline_plan::check::{CheckedPlan, Entry as StageEntry, entry};
 use towline_plan::decide::{self, Apply, ApplyStep, Prune, PruneStep};
 use towline_plan::desired::Desired;
 use towline_plan::inventory::{Inventory as Owned, InventoryError, State};
-use towline_plan::object::ObjectId;
+use towline_plan::object::{GroupKind, ObjectId};
 use towline_plan::order::{self, Stage};
 use towline_plan::redact::Redactor;
 
@@ -105,6 +105,7 @@ pub(super) async fn apply(
 impl Work<'_> {
     /// Answers whether every object of every stage was applied.
     async fn stages(&mut self, stages: &[(Stage, Vec<ApplyStep>)]) -> bool {
+        let kinds = stages.iter().flat_map(|(_, steps)| steps).map(|step| &step.desired.id.kind).collect();
         for (stage, steps) in stages {
             let decided = self.decide(steps).await;
             let how = entry(decided.values().map(|(_, apply)| apply));
@@ -117,7 +118,7 @@ impl Work<'_> {
                 return false;
             }
             let applied = self.stage(decided).await && how == StageEntry::Whole;
-            if !applied || (*stage == Stage::Definitions && !self.established(steps).await) {
+            if !applied || (*stage == Stage::Definitions && !self.established(steps, &kinds).await) {
                 return false;
             }
         }
@@ -189,8 +190,8 @@ impl Work<'_> {
         whole
     }
 
-    /// Waits until the definitions of a stage can be used, and learns the kinds they bring.
-    async fn established(&mut self, steps: &[ApplyStep]) -> bool {
+    /// Waits until the definitions of a stage can be used, learns the kinds they bring, and watches those in use.
+    async fn established(&mut self, steps: &[ApplyStep], kinds: &BTreeSet<&GroupKind>) -> bool {
         let deadline = tokio::time::Instant::now() + ESTABLISHED_TIMEOUT;
         let new: Vec<&ApplyStep> = steps.iter().filter(|s| s.apply != Apply::Keep).collect();
         for step in &new {
@@ -221,6 +222,11 @@ impl Work<'_> {
                 self.problems.push(towline_daemon::error::chain(&error));
                 return false;
             }
+        }
+        // What was not served when the watches were started. Their first lists need not be waited for: verdicts that are
+        // newer than a list outlive it.
+        for kind in kinds {
+            let _ = self.cx.watches.ensure(&self.cx.cluster, &self.served, kind);
         }
         true
     }
