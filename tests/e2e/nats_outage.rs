@@ -1,11 +1,13 @@
 //! NATS is away, or the agent is: deliveries are refused rather than lost, the poll goes on, and everything resumes by itself.
 
 use harness::gate::Gate;
+use harness::nats::{NatsAccess, Permissions};
 use harness::wait_until;
 use kube::api::{Api, Patch, PatchParams};
 use serde_json::{Value, json};
 use towline_agent::api::GitSource;
 
+use crate::reports::Reports;
 use crate::world::{PATIENCE, World};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -31,6 +33,8 @@ async fn nats_goes_and_comes_back() {
     world.nats.resume().await.unwrap();
     world.listening().await;
     receiver_is(&admin, 200, "ok").await;
+    // What happened meanwhile is told now.
+    Reports::of(&world).await.of_applied(&second).await;
     world.push(&[("a.yaml", &world.config_map("a", "3"))]).await;
     world.applied("a", "3").await;
     assert_eq!(starts(&world), 2, "one of each daemon, at the beginning");
@@ -41,7 +45,8 @@ async fn events_published_while_the_agent_was_away_are_acted_on() {
     let mut world = World::new("agent-away").await;
     let address = world.nats.url().trim_start_matches("nats://").parse().unwrap();
     let gate = Gate::to(address).await.unwrap();
-    world.agent_through(gate.address()).await;
+    let access = NatsAccess { url: format!("nats://{}", gate.address()), ..world.nats.access("agent") };
+    world.agent_with(access).await;
     let first = world.repo.commit(&[("a.yaml", &world.config_map("a", "1"))]).await.unwrap();
     world.sync().await;
     world.ready_at(&first).await;
@@ -88,6 +93,28 @@ async fn an_agent_that_starts_without_nats_polls_and_listens_later() {
     .unwrap();
     world.push(&[("a.yaml", &world.config_map("a", "3"))]).await;
     world.applied("a", "3").await;
+}
+
+/// Permissions that do not let the agent hear: it says so, and the poll is what is left.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_may_not_listen_says_so_and_polls() {
+    let mut world = World::new("may-not-listen").await;
+    let subscribe = vec![format!("_INBOX_{}.>", world.namespace), "towline.reconcile.>".to_owned()];
+    let deaf = Permissions { subscribe: Some(subscribe), publish: None };
+    let access = world.nats.add_user("deaf", deaf).await.unwrap();
+    world.agent_with(access).await;
+    let first = world.repo.commit(&[("a.yaml", &world.config_map("a", "1"))]).await.unwrap();
+    world.sync_with(json!({"interval": "1s"}), json!({})).await;
+    world.ready_at(&first).await;
+    let what = "the condition names what is refused";
+    world
+        .events_ready(what, |status, reason, message| {
+            (status, reason) == ("False", "Denied") && message.contains("towline.commit.")
+        })
+        .await;
+    let second = world.push(&[("a.yaml", &world.config_map("a", "2"))]).await;
+    world.ready_at(&second).await;
+    Reports::of(&world).await.of_applied(&second).await;
 }
 
 /// Waits until the receiver says so of itself.

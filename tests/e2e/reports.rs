@@ -25,7 +25,7 @@ async fn the_status_and_each_change_are_reported_and_signed() {
 
     let revision = format!("main@sha1:{second}");
     let reports = Reports::of(&world).await;
-    let (status, changes) = (reports.status(), reports.changes(EventKind::Applied));
+    let (status, changes) = (reports.status(), subject::event(&reports.cluster, EventKind::Applied));
     let opened = reports.newest(streams::STATUS, &status, |opened| {
         let status: SyncStatus = opened.payload().unwrap();
         status.last_applied_revision.as_ref() == Some(&revision)
@@ -36,12 +36,7 @@ async fn the_status_and_each_change_are_reported_and_signed() {
     assert_eq!((said.cluster.as_str(), said.ready.status), (world.namespace.as_str(), ReadyStatus::True));
     assert_eq!((said.inventory_entries, said.deleted), (1, false));
 
-    let (change, _) = reports
-        .newest(streams::EVENTS, &changes, |opened| {
-            opened.payload::<ChangeEvent>().unwrap().revision.as_ref() == Some(&revision)
-        })
-        .await;
-    let change: ChangeEvent = change.payload().unwrap();
+    let change = reports.of_applied(&second).await;
     assert_eq!(change.delivery, Some(delivery_id(&second)));
     assert_eq!(change.changes.len(), 1, "{change:?}");
     assert_eq!(change.changes[0].action, "configured");
@@ -61,7 +56,7 @@ async fn the_status_and_each_change_are_reported_and_signed() {
 }
 
 /// A reader who has been told the agent's public key.
-struct Reports {
+pub struct Reports {
     cluster: ClusterName,
     namespace: String,
     key: VerifyingKey,
@@ -69,9 +64,9 @@ struct Reports {
 }
 
 impl Reports {
-    async fn of(world: &World) -> Self {
+    pub async fn of(world: &World) -> Self {
         let lines = world.agent.log_lines();
-        let key = lines.iter().find_map(|line| field(line, "public_key")).expect("the log says the public key");
+        let key = lines.iter().rev().find_map(|line| field(line, "public_key")).expect("the log says the public key");
         Self {
             cluster: ClusterName::parse(&world.namespace).unwrap(),
             namespace: world.namespace.clone(),
@@ -84,8 +79,12 @@ impl Reports {
         subject::status(&self.cluster, &self.namespace, "fleet")
     }
 
-    fn changes(&self, kind: EventKind) -> String {
-        subject::event(&self.cluster, kind)
+    /// The event that tells that a commit was applied, once it is the newest.
+    pub async fn of_applied(&self, commit: &str) -> ChangeEvent {
+        let revision = Some(format!("main@sha1:{commit}"));
+        let is = |opened: &Opened| opened.payload::<ChangeEvent>().unwrap().revision == revision;
+        let (change, _) = self.newest(streams::EVENTS, &subject::event(&self.cluster, EventKind::Applied), is).await;
+        change.payload().unwrap()
     }
 
     /// The newest message of a subject, once it is the one looked for: opened, and as it came.

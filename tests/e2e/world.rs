@@ -1,6 +1,5 @@
 //! One test's world: a repository, a receiver, an agent, and the questions tests ask of the cluster.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use harness::config::{AgentConfig, Hook, ReceiverConfig};
@@ -65,10 +64,9 @@ impl World {
         Self { plane, client, namespace, nats, git, repo, receiver, public_url, agent }
     }
 
-    /// Puts an agent that reaches NATS at another address in place of the one that runs.
-    pub async fn agent_through(&mut self, address: SocketAddr) {
+    /// Puts an agent that reaches NATS in another way in place of the one that runs.
+    pub async fn agent_with(&mut self, access: NatsAccess) {
         self.agent.kill();
-        let access = NatsAccess { url: format!("nats://{address}"), ..self.nats.access("agent") };
         self.agent = Daemon::agent(&agent_config(self.plane, &self.namespace, access)).await.unwrap();
     }
 
