@@ -49,11 +49,6 @@ impl Places {
 pub(crate) struct ToolPaths(Vec<(&'static str, PathBuf)>);
 
 impl ToolPaths {
-    /// The path of one part that was asked for.
-    pub(crate) fn get(&self, name: &str) -> Option<&Path> {
-        self.0.iter().find(|(known, _)| *known == name).map(|(_, path)| path.as_path())
-    }
-
     /// Tells a child where the parts are: `TOWLINE_TOOL_KUBE_APISERVER=/path`, one variable for each.
     pub(crate) fn export<'c>(&self, command: &'c mut Command) -> &'c mut Command {
         command.envs(self.0.iter().map(|(name, path)| (find::variable(name), path)))
