@@ -65,7 +65,7 @@ async fn prepare(parts: &Parts) -> Result<(), Failure> {
     fs::create_dir_all(&hooks).doing(doing)?;
     fs::write(&path, hook).doing(doing)?;
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).doing(doing)?;
-    for (key, value) in [("user.name", "You"), ("user.email", "you@towline.dev")] {
+    for (key, value) in [("user.name", "You"), ("user.email", "you@towline.dev"), ("commit.gpgsign", "false")] {
         parts.repo.git(&["config", key, value]).await?;
     }
     parts.repo.git(&["branch", "--set-upstream-to=origin/main"]).await.map(drop)
@@ -110,7 +110,7 @@ fn tell(name: &str, daemon: &mut Daemon, told: usize) -> Result<usize, Failure> 
 fn text(line: &Value) -> Option<String> {
     let message = field(line, "message").filter(|message| TELLING.contains(message))?;
     let details = ["delivery", "outcome", "commit", "subject", "object", "action", "done", "error", "message_text"];
-    let details = details.iter().filter(|name| **name != message).filter_map(|name| field(line, name));
+    let details = details.iter().filter_map(|name| field(line, name));
     Some(std::iter::once(message).chain(details).collect::<Vec<_>>().join("  "))
 }
 
