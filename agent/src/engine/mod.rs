@@ -90,8 +90,10 @@ pub struct Engine {
     sources: BTreeMap<SourceKey, SourceEntry>,
     syncs: BTreeMap<SyncKey, SyncEntry>,
     inventories: BTreeMap<SyncKey, Inventory>,
-    /// First lists that are still to come. Before them nothing is decided: a claim not seen yet would be no claim.
-    lists_missing: usize,
+    /// First lists that are waited for. Before them nothing is decided: a claim not seen yet would be no claim.
+    lists: usize,
+    /// Those that came, by kind and scope: a watch that was lost lists again.
+    listed: BTreeSet<(&'static str, Option<String>)>,
     /// Why no events can arrive at all, if so.
     bus_down: Option<String>,
     listening: BTreeSet<Interest>,
@@ -106,7 +108,8 @@ impl Engine {
             sources: BTreeMap::new(),
             syncs: BTreeMap::new(),
             inventories: BTreeMap::new(),
-            lists_missing: lists,
+            lists,
+            listed: BTreeSet::new(),
             bus_down,
             listening: BTreeSet::new(),
             shared,
@@ -130,7 +133,7 @@ impl Engine {
             Event::Passed { sync, passed } => self.passed(&sync, passed, at),
             Event::Due => {}
         }
-        if self.lists_missing == 0 {
+        if self.is_listed() {
             self.start_due(at, &mut actions);
         }
         actions
@@ -139,13 +142,13 @@ impl Engine {
     /// Whether all first lists have come.
     #[must_use]
     pub fn is_listed(&self) -> bool {
-        self.lists_missing == 0
+        self.listed.len() >= self.lists
     }
 
     /// When something is due next.
     #[must_use]
     pub fn next(&self, now: Timestamp) -> Option<Timestamp> {
-        if self.lists_missing > 0 {
+        if !self.is_listed() {
             return None;
         }
         let sources = self.sources.values().filter_map(SourceEntry::next);
@@ -171,7 +174,7 @@ impl Engine {
                         self.source_gone(&gone);
                     }
                     sources.into_iter().for_each(|source| self.source_applied(source, at));
-                    self.listed();
+                    self.listed.insert(("inventory", scope));
                 }
             },
             ResourceEvent::Sync(scope, change) => match change {
@@ -182,7 +185,7 @@ impl Engine {
                         self.sync_gone(&gone, actions);
                     }
                     syncs.into_iter().for_each(|sync| self.sync_applied(sync, at));
-                    self.listed();
+                    self.listed.insert(("source", scope));
                 }
             },
             ResourceEvent::Inventory(scope, change) => match change {
@@ -193,14 +196,10 @@ impl Engine {
                         self.inventory_gone(&gone);
                     }
                     inventories.into_iter().for_each(|inventory| self.inventory_applied(inventory));
-                    self.listed();
+                    self.listed.insert(("sync", scope));
                 }
             },
         }
-    }
-
-    fn listed(&mut self) {
-        self.lists_missing = self.lists_missing.saturating_sub(1);
     }
 
     fn inventory_applied(&mut self, inventory: Inventory) {
