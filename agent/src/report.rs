@@ -87,15 +87,20 @@ pub fn status(pass: &Pass, outcome: &Outcome, now: Timestamp) -> SyncStatus {
     let generation = pass.sync.metadata.generation;
     let verdict = ready(pass, outcome);
     let mut conditions = Conditions(std::mem::take(&mut status.conditions));
-    conditions.clear(api::RECONCILING);
-    conditions.clear(api::STALLED);
     let follow_up = |reason: &str| Verdict { status: true, reason: reason.to_owned(), message: verdict.message.clone() };
     match &outcome.end {
         End::Failed(Failure { retryable: true, .. }) => {
+            conditions.clear(api::STALLED);
             conditions.set(api::RECONCILING, follow_up("ProgressingWithRetry"), generation, now);
         }
-        End::Failed(_) | End::Held(..) => conditions.set(api::STALLED, follow_up(&verdict.reason), generation, now),
-        End::Untouched | End::Succeeded | End::Superseded => {}
+        End::Failed(_) | End::Held(..) => {
+            conditions.clear(api::RECONCILING);
+            conditions.set(api::STALLED, follow_up(&verdict.reason), generation, now);
+        }
+        End::Untouched | End::Succeeded | End::Superseded => {
+            conditions.clear(api::RECONCILING);
+            conditions.clear(api::STALLED);
+        }
     }
     let reason = verdict.reason.clone();
     conditions.set(api::READY, verdict, generation, now);
@@ -123,11 +128,14 @@ pub fn status(pass: &Pass, outcome: &Outcome, now: Timestamp) -> SyncStatus {
     status
 }
 
-/// The same failure again counts up; anything else is a new line.
+/// The same again counts up and moves the time; anything else is a new line.
 fn remember(history: &mut Vec<HistoryEntry>, entry: HistoryEntry) {
     let same = |a: &HistoryEntry| (&a.revision, &a.reason, &a.summary) == (&entry.revision, &entry.reason, &entry.summary);
     match history.first_mut().filter(|newest| same(newest)) {
-        Some(newest) => newest.times = newest.times.saturating_add(1),
+        Some(newest) => {
+            newest.times = newest.times.saturating_add(1);
+            newest.at = entry.at;
+        }
         None => {
             history.insert(0, entry);
             history.truncate(HISTORY_MAX);
@@ -147,10 +155,21 @@ pub fn summary(actions: &[Action]) -> String {
     }
 }
 
-/// Whether two statuses say the same, times aside: then none is written.
+/// What a new status says that the old one did not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum News {
+    /// Nothing but times: it is not written.
+    None,
+    /// The same once more: it is counted, and written when a write is due anyway. A Sync that fails with every drift of an
+    /// object would press the API server to say so.
+    Repetition,
+    Some,
+}
+
+/// What a new status says that the old one did not.
 #[must_use]
-pub fn says_the_same(old: Option<&SyncStatus>, new: &SyncStatus) -> bool {
-    let Some(old) = old else { return false };
+pub fn news(old: Option<&SyncStatus>, new: &SyncStatus) -> News {
+    let Some(old) = old else { return News::Some };
     let plain = |status: &SyncStatus| {
         let conditions: Vec<_> = status
             .conditions
@@ -165,10 +184,15 @@ pub fn says_the_same(old: Option<&SyncStatus>, new: &SyncStatus) -> bool {
             status.last_attempted_revision.clone(),
             status.last_handled_reconcile_at.clone(),
             status.inventory.clone(),
-            status.history.clone(),
+            status.history.iter().map(|h| (h.revision.clone(), h.reason.clone(), h.summary.clone())).collect::<Vec<_>>(),
         )
     };
-    plain(old) == plain(new)
+    let times = |status: &SyncStatus| status.history.iter().map(|h| h.times).collect::<Vec<_>>();
+    match (plain(old) == plain(new), times(old) == times(new)) {
+        (true, true) => News::None,
+        (true, false) => News::Repetition,
+        (false, _) => News::Some,
+    }
 }
 
 /// The Events to publish about a pass: none for a pass that had nothing to do.
@@ -178,8 +202,8 @@ pub fn notes(pass: &Pass, outcome: &Outcome) -> Vec<Note> {
     let verdict = ready(pass, outcome);
     let revision = &pass.revision.name;
     if let Some(problem) = &outcome.rebuilt {
-        let text = format!("The inventory could not be believed ({problem}) and was rebuilt; nothing is deleted until that is accepted");
-        notes.push(Note { kind: cluster::EventKind::Warning, reason: "InventoryRebuilt".to_owned(), text });
+        let (reason, text) = ("InventoryRebuilt".to_owned(), rebuilt_text(problem));
+        notes.push(Note { kind: cluster::EventKind::Warning, reason, text });
     }
     if !outcome.actions.is_empty() {
         let deeds = list(outcome.actions.iter().map(describe));
@@ -195,6 +219,10 @@ pub fn notes(pass: &Pass, outcome: &Outcome) -> Vec<Note> {
         notes.push(Note { kind: cluster::EventKind::Warning, reason: verdict.reason, text: verdict.message });
     }
     notes
+}
+
+fn rebuilt_text(problem: &str) -> String {
+    format!("The inventory could not be believed ({problem}) and was rebuilt; nothing is deleted until that is accepted")
 }
 
 fn describe(action: &Action) -> String {
@@ -234,9 +262,10 @@ pub fn changes(pass: &Pass, outcome: &Outcome, cluster: &towline_proto::ClusterN
         sequence: Some(pass.revision.sequence),
         trigger: pass.trigger.as_str().to_owned(),
         delivery: pass.revision.delivery.clone(),
-        message: match actions.is_empty() {
-            true => message.clone(),
-            false => list(actions.iter().map(|a| describe(a))),
+        message: match (&outcome.rebuilt, actions.is_empty()) {
+            (Some(problem), true) if kind == EventKind::InventoryRebuilt => rebuilt_text(problem),
+            (_, true) => message.clone(),
+            (_, false) => list(actions.iter().map(|a| describe(a))),
         },
         changes: actions.iter().map(|a| ObjectChange::new(a.id.to_string(), a.deed.word(), Vec::new())).collect(),
         changes_omitted: 0,
@@ -280,3 +309,6 @@ pub fn sync_status(
         deleted,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,7 +14,7 @@ use crate::api::{self, Conditions, Inventory, Sync, SyncStatus, Verdict};
 use crate::bus::{Bus, Report};
 use crate::cluster::{Cluster, EventKind, RequestError};
 use crate::pass::{self, Context, End, Failure, Outcome, Pass, Reason};
-use crate::report;
+use crate::report::{self, News};
 
 /// How often a status write is repeated because somebody else wrote in between.
 const CONFLICTS_MAX: usize = 5;
@@ -34,7 +34,7 @@ pub struct Explanation {
 #[derive(Debug)]
 pub struct Passed {
     pub end: End,
-    /// The Sync as its status was written.
+    /// The Sync as its status was written, or, in the version that was read, with what is counted and not worth a write.
     pub object: Option<Box<Sync>>,
     pub inventory: Option<Inventory>,
 }
@@ -132,14 +132,21 @@ async fn write(reporting: &Reporting, pass: &Pass, outcome: &Outcome, now: Times
         return None;
     }
     let new = report::status(pass, outcome, now);
-    if report::says_the_same(pass.sync.status.as_ref(), &new) {
-        return None;
+    match report::news(pass.sync.status.as_ref(), &new) {
+        News::None => return None,
+        News::Repetition if !is_status_due(pass, now) => {
+            let mut counted = (*pass.sync).clone();
+            counted.status = Some(new);
+            return Some(Box::new(counted));
+        }
+        News::Repetition | News::Some => {}
     }
     let written = write_status(&reporting.cluster, &pass.sync, new).await;
     report_written(reporting, written)
 }
 
-/// At most once per interval for commits that do not touch what the Sync reads: a busy monorepo costs no writes.
+/// At most once per interval for what is hardly news: commits that do not touch what the Sync reads, as in a busy monorepo,
+/// and the same failure again.
 fn is_status_due(pass: &Pass, now: Timestamp) -> bool {
     let interval: std::time::Duration = pass.sync.spec.interval.into();
     let managed = pass.sync.managed_fields().iter().filter(|m| m.subresource.as_deref() == Some("status"));
