@@ -24,6 +24,7 @@ const CONFLICTS_MAX: usize = 5;
 /// One fetch.
 pub struct Job {
     pub source: SourceKey,
+    pub number: u64,
     pub url: String,
     pub reference: RefName,
     pub timeout: Duration,
@@ -33,7 +34,7 @@ pub struct Job {
 
 /// Runs a fetch on a thread of its own.
 pub(super) async fn fetch(job: Job, storage: Arc<Path>, events: mpsc::Sender<Event>, shutdown: Shutdown) {
-    let source = job.source.clone();
+    let (source, number) = (job.source.clone(), job.number);
     let interrupt = Arc::new(AtomicBool::new(false));
     let (work_interrupt, work_events) = (Arc::clone(&interrupt), events.clone());
     let mut work =
@@ -49,7 +50,7 @@ pub(super) async fn fetch(job: Job, storage: Arc<Path>, events: mpsc::Sender<Eve
         Err(FetchFailure { message: format!("an internal error: {panic}"), retryable: true })
     });
     // The loop is gone only while the process ends.
-    let _ = events.send(Event::Fetched { source, result }).await;
+    let _ = events.send(Event::Fetched { source, number, result }).await;
 }
 
 fn fetch_blocking(

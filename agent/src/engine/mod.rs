@@ -39,7 +39,8 @@ pub enum Event {
     Drift(SyncKey),
     /// The commit a status names is in the mirror: it can be worked from before Git was asked.
     Recovered { source: SourceKey, revision: Revision, mirror: OpenMirror },
-    Fetched { source: SourceKey, result: Result<(OpenMirror, CommitId), FetchFailure> },
+    /// The fetch of this number ended; only the newest one of a source counts.
+    Fetched { source: SourceKey, number: u64, result: Result<(OpenMirror, CommitId), FetchFailure> },
     /// A source's status was written, or could not be.
     Written { source: SourceKey, result: Result<Box<GitSource>, String> },
     Passed { sync: SyncKey, passed: passing::Passed },
@@ -97,6 +98,10 @@ pub struct Engine {
     /// Why no events can arrive at all, if so.
     bus_down: Option<String>,
     listening: BTreeSet<Interest>,
+    /// What the server said of each ref listened to, for sources that come later.
+    heard: BTreeMap<Interest, crate::api::Verdict>,
+    /// Fetches started so far.
+    fetches: u64,
     shared: crate::pass::Context,
 }
 
@@ -112,6 +117,8 @@ impl Engine {
             listed: BTreeSet::new(),
             bus_down,
             listening: BTreeSet::new(),
+            heard: BTreeMap::new(),
+            fetches: 0,
             shared,
         }
     }
@@ -128,7 +135,7 @@ impl Engine {
                 }
             }
             Event::Recovered { source, revision, mirror } => self.recovered(&source, revision, mirror),
-            Event::Fetched { source, result } => self.fetched(&source, result, at),
+            Event::Fetched { source, number, result } => self.fetched(&source, number, result, at),
             Event::Written { source, result } => self.written(&source, result, at),
             Event::Passed { sync, passed } => self.passed(&sync, passed, at),
             Event::Due => {}
@@ -152,7 +159,9 @@ impl Engine {
             return None;
         }
         let sources = self.sources.values().filter_map(SourceEntry::next);
-        let syncs = self.syncs.values().filter_map(|sync| sync.schedule.next(now));
+        // Without a revision to work from nothing could be started, however due it is.
+        let runnable = self.syncs.values().filter(|sync| self.offered(sync).is_some());
+        let syncs = runnable.filter_map(|sync| sync.schedule.next(now));
         sources.chain(syncs).min()
     }
 
@@ -174,7 +183,7 @@ impl Engine {
                         self.source_gone(&gone);
                     }
                     sources.into_iter().for_each(|source| self.source_applied(source, at));
-                    self.listed.insert(("inventory", scope));
+                    self.listed.insert(("source", scope));
                 }
             },
             ResourceEvent::Sync(scope, change) => match change {

@@ -33,6 +33,8 @@ pub struct Explanation {
 /// How a pass came out, as far as the loop cares.
 #[derive(Debug)]
 pub struct Passed {
+    /// Of the Sync it was run for.
+    pub uid: Option<String>,
     pub end: End,
     /// The Sync as its status was written, or, in the version that was read, with what is counted and not worth a write.
     pub object: Option<Box<Sync>>,
@@ -108,7 +110,7 @@ async fn say(reporting: &Reporting, pass: &Pass, outcome: Outcome) -> Passed {
         End::Superseded => None,
         _ => write(reporting, pass, &outcome, now).await,
     };
-    Passed { end: outcome.end, object, inventory: outcome.inventory }
+    Passed { uid: pass.sync.uid(), end: outcome.end, object, inventory: outcome.inventory }
 }
 
 fn log(pass: &Pass, outcome: &Outcome, now: Timestamp) {

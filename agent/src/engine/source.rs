@@ -22,9 +22,15 @@ pub(super) struct SourceEntry {
     /// What is wrong with the spec: then nothing is fetched.
     pub invalid: Option<String>,
     pub interest: Option<Interest>,
-    pub mirror: Option<OpenMirror>,
-    /// What Syncs work from: verified, and recorded in the status.
+    /// The fetch whose result counts.
+    pub fetch: u64,
+    /// Where the newest tip was fetched to.
+    pub fetched: Option<OpenMirror>,
+    /// What Syncs work from: verified, and recorded in the status. Stays until there is a newer one, also where another
+    /// repository or ref is to be followed.
     pub revision: Option<Revision>,
+    /// Where that revision is.
+    pub mirror: Option<OpenMirror>,
     /// What the status is to say; written when it differs.
     pub wanted: Wanted,
     pub writing: bool,
@@ -132,7 +138,6 @@ fn says_the_same(old: &GitSourceStatus, new: &GitSourceStatus) -> bool {
 impl Engine {
     pub(super) fn source_applied(&mut self, object: GitSource, at: Moment) {
         let key = key(&object);
-        let bus_down = self.bus_down.clone();
         let (interest, invalid) = match understand(&object) {
             Ok(interest) => (Some(interest), None),
             Err(problem) => (None, Some(problem)),
@@ -142,16 +147,18 @@ impl Engine {
         // A tenth of a second would be a denial of service of the host: the least that makes sense is a second.
         let (interval, suspend) = (interval.max(SignedDuration::from_secs(1)), spec.suspend);
         let requested = object.annotations().get(api::REQUESTED_AT).cloned();
-        match self.sources.get_mut(&key) {
+        match self.sources.get(&key) {
             None => {
-                let events = Some(events_verdict(bus_down, "not subscribed yet"));
+                let events = Some(self.events_of(interest.as_ref()));
                 let mut entry = SourceEntry {
                     object: Arc::new(object),
                     schedule: SourceSchedule::new(interval, suspend, None, at.now),
                     invalid,
                     interest,
-                    mirror: None,
+                    fetch: 0,
+                    fetched: None,
                     revision: None,
+                    mirror: None,
                     wanted: Wanted { events, ..Wanted::default() },
                     requested,
                     writing: false,
@@ -161,17 +168,19 @@ impl Engine {
                 entry.say_invalid();
                 self.sources.insert(key, entry);
             }
-            Some(entry) => {
-                if !is_newer(&object, &*entry.object) {
+            Some(_) => {
+                let events = self.events_of(interest.as_ref());
+                let Some(entry) = self.sources.get_mut(&key).filter(|entry| is_newer(&object, &*entry.object)) else {
                     return;
-                }
+                };
                 let changed = entry.object.spec != object.spec;
                 let asked = requested.is_some() && requested != entry.requested;
                 if entry.interest != interest || entry.object.spec.reference != object.spec.reference {
                     // Another repository or ref: what was known of the old one says nothing of it.
                     entry.schedule = SourceSchedule::new(interval, suspend, None, at.now);
-                    entry.mirror = None;
+                    entry.fetch = 0;
                     entry.wanted.tip = None;
+                    entry.wanted.events = Some(events);
                 }
                 entry.object = Arc::new(object);
                 (entry.interest, entry.invalid) = (interest, invalid);
@@ -240,14 +249,22 @@ impl Engine {
         }
     }
 
+    /// Whether events can arrive for a ref, as far as is known.
+    fn events_of(&self, interest: Option<&Interest>) -> Verdict {
+        let heard = interest.and_then(|interest| self.heard.get(interest)).cloned();
+        heard.unwrap_or_else(|| events_verdict(self.bus_down.clone(), "not subscribed yet"))
+    }
+
     fn no_events(&mut self, reason: &str) {
         self.bus_down = Some(reason.to_owned());
+        self.heard.clear();
         for entry in self.sources.values_mut() {
             entry.wanted.events = Some(events_verdict(Some(reason.to_owned()), ""));
         }
     }
 
     fn set_events(&mut self, interest: &Interest, verdict: &Verdict) {
+        self.heard.insert(interest.clone(), verdict.clone());
         for entry in self.sources.values_mut().filter(|e| e.interest.as_ref() == Some(interest)) {
             entry.wanted.events = Some(verdict.clone());
         }
@@ -267,14 +284,16 @@ impl Engine {
     pub(super) fn fetched(
         &mut self,
         source: &SourceKey,
+        number: u64,
         result: Result<(OpenMirror, CommitId), FetchFailure>,
         at: Moment,
     ) {
-        let Some(entry) = self.sources.get_mut(source) else { return };
+        // One that was begun for another repository or ref, or for a source of that name before, says nothing of this one.
+        let Some(entry) = self.sources.get_mut(source).filter(|entry| entry.fetch == number) else { return };
         entry.wanted.handled.clone_from(&entry.requested);
         match result {
             Ok((mirror, commit)) => {
-                entry.mirror = Some(mirror);
+                entry.fetched = Some(mirror);
                 let verdict = entry.schedule.fetched(&commit, at.now, at.dice);
                 if verdict == Tip::Publish {
                     entry.wanted.tip = Some(commit.clone());
@@ -297,10 +316,12 @@ impl Engine {
         let Some(entry) = self.sources.get_mut(source) else { return };
         entry.writing = false;
         entry.write_after = None;
+        let uid = entry.object.uid();
         match result {
             Ok(object) => {
-                if is_newer(&*object, &*entry.object) {
-                    entry.object = Arc::new(*object);
+                // As the watch would tell: what was changed since the last event of the watch came along with the answer.
+                if object.uid() == uid {
+                    self.source_applied(*object, at);
                 }
                 self.publish(source);
             }
@@ -322,6 +343,7 @@ impl Engine {
         }
         let delivery = entry.delivery.take();
         tracing::info!(%source, revision = name, sequence, delivery, "revision published");
+        entry.mirror = entry.fetched.clone().or(entry.mirror.take());
         entry.revision = Some(Revision { commit: tip.clone(), name: name.clone(), sequence, delivery });
         self.offer(source);
     }
@@ -332,8 +354,11 @@ impl Engine {
             if entry.writing || entry.invalid.is_some() || !entry.schedule.start(at.now) {
                 continue;
             }
+            self.fetches += 1;
+            entry.fetch = self.fetches;
             actions.push(Action::Fetch(fetching::Job {
                 source: key.clone(),
+                number: entry.fetch,
                 url: entry.object.spec.url.clone(),
                 reference,
                 timeout: entry.object.spec.timeout.into(),

@@ -10,10 +10,10 @@ use towline_plan::object::SyncKey;
 use towline_plan::schedule::sync::{Ended, Settings, SyncSchedule, Trigger};
 
 use super::passing::{self, Passed};
-use super::{Action, Engine, Moment, SourceKey, is_newer, key};
+use super::{Action, Engine, Moment, OpenMirror, SourceKey, is_newer, key};
 use crate::api::{self, Sync};
 use crate::cluster::locked;
-use crate::pass::{End, Pass};
+use crate::pass::{End, Pass, Revision};
 
 /// One Sync.
 pub(super) struct SyncEntry {
@@ -132,21 +132,16 @@ impl Engine {
     }
 
     pub(super) fn passed(&mut self, key: &SyncKey, passed: Passed, at: Moment) {
-        let Passed { end, object, inventory } = passed;
+        let Passed { uid, end, object, inventory } = passed;
         if let Some(inventory) = inventory {
             self.inventory_applied(inventory);
         } else if matches!(end, End::Failed(_)) {
             // Perhaps what is remembered is out of date: the next pass reads it.
             self.inventories.remove(key);
         }
-        let Some(entry) = self.syncs.get_mut(key) else { return };
+        // A Sync that was deleted and created again has passes of its own.
+        let Some(entry) = self.syncs.get_mut(key).filter(|entry| entry.object.uid() == uid) else { return };
         entry.halt = None;
-        if let Some(object) = object
-            && object.uid() == entry.object.uid()
-            && is_newer(&*object, &*entry.object)
-        {
-            entry.object = Arc::new(*object);
-        }
         let how = match end {
             End::Untouched | End::Succeeded => Ended::Succeeded,
             // Held until somebody acts, which wakes it; looked at again at the interval.
@@ -155,6 +150,20 @@ impl Engine {
             End::Superseded => Ended::Superseded,
         };
         entry.schedule.ended(how, at.now, at.dice);
+        // As the watch would tell: what was changed since the last event of the watch came along with the answer.
+        match object.filter(|object| object.uid() == uid) {
+            Some(counted) if counted.resource_version() == entry.object.resource_version() => {
+                entry.object = Arc::new(*counted);
+            }
+            Some(written) => self.sync_applied(*written, at),
+            None => {}
+        }
+    }
+
+    /// What a Sync can work from now.
+    pub(super) fn offered(&self, entry: &SyncEntry) -> Option<(&Revision, &OpenMirror)> {
+        let source = self.sources.get(&entry.source())?;
+        source.revision.as_ref().zip(source.mirror.as_ref())
     }
 
     pub(super) fn start_passes(&mut self, at: Moment, actions: &mut Vec<Action>) {
@@ -201,6 +210,10 @@ fn explain(key: &SyncKey, entry: &mut SyncEntry, source: Option<&api::GitSource>
             }
         }
     };
+    let said = entry.object.status.as_ref().and_then(|s| s.conditions.iter().find(|c| c.type_ == api::READY));
+    if said.is_some_and(|ready| ready.message == message) {
+        return;
+    }
     if entry.explained.as_ref() == Some(&message) || entry.object.spec.suspend || entry.schedule.is_running() {
         return;
     }
