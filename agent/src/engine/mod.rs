@@ -194,7 +194,7 @@ impl Engine {
                         self.sync_gone(&gone, actions);
                     }
                     syncs.into_iter().for_each(|sync| self.sync_applied(sync, at));
-                    self.listed.insert(("source", scope));
+                    self.listed.insert(("sync", scope));
                 }
             },
             ResourceEvent::Inventory(scope, change) => match change {
@@ -205,7 +205,7 @@ impl Engine {
                         self.inventory_gone(&gone);
                     }
                     inventories.into_iter().for_each(|inventory| self.inventory_applied(inventory));
-                    self.listed.insert(("sync", scope));
+                    self.listed.insert(("inventory", scope));
                 }
             },
         }
@@ -247,6 +247,7 @@ impl Engine {
         let wanted: BTreeSet<Interest> = self.sources.values().filter_map(SourceEntry::interest).collect();
         if wanted != self.listening {
             self.listening.clone_from(&wanted);
+            self.heard.retain(|interest, _| wanted.contains(interest));
             actions.push(Action::Listen(wanted));
         }
     }
@@ -279,3 +280,6 @@ fn is_newer(new: &impl crate::api::ResourceExt, known: &impl crate::api::Resourc
         _ => true,
     }
 }
+
+#[cfg(test)]
+mod tests;

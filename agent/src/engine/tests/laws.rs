@@ -1,0 +1,133 @@
+//! Whatever happens in whatever order: the loop never turns idly, and one pass of a Sync runs at a time.
+
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::world::{World, interest, key, pass, woken, words};
+use crate::bus::BusEvent;
+use crate::cluster::{Change, ResourceEvent};
+use crate::engine::{Action, Event, FetchFailure};
+use crate::pass::{End, Failure};
+
+/// Jobs under way: what they will answer is up to the case.
+#[derive(Default)]
+struct Jobs {
+    fetches: Vec<Action>,
+    writes: Vec<Action>,
+    passes: Vec<Action>,
+}
+
+impl Jobs {
+    fn take(&mut self, actions: Vec<Action>) {
+        for action in actions {
+            match action {
+                Action::Fetch(_) => self.fetches.push(action),
+                Action::WriteSource(_) => self.writes.push(action),
+                Action::Pass(_) => self.passes.push(action),
+                Action::Explain(_) | Action::Listen(_) | Action::Bury(_) => {}
+            }
+        }
+    }
+
+    fn running(&self) -> Vec<String> {
+        words(&self.passes)
+    }
+}
+
+/// One step of a case; `pick` chooses among what there is.
+fn step(world: &mut World, jobs: &mut Jobs, what: u8, pick: u8) {
+    let name = ["a", "b"][usize::from(pick % 2)];
+    let actions = match what {
+        0 => world.handle(Event::Drift(key(name))),
+        1 => world.handle(woken("s", u64::from(pick))),
+        2 if !jobs.fetches.is_empty() => {
+            let job = [jobs.fetches.remove(usize::from(pick) % jobs.fetches.len())];
+            world.fetched(&job, u64::from(pick))
+        }
+        3 if !jobs.fetches.is_empty() => {
+            let Action::Fetch(job) = jobs.fetches.remove(0) else { return };
+            let failure = FetchFailure { message: "refused".to_owned(), retryable: pick % 2 == 0 };
+            world.handle(Event::Fetched { source: job.source, number: job.number, result: Err(failure) })
+        }
+        4 if !jobs.writes.is_empty() => {
+            let write = [jobs.writes.remove(0)];
+            world.written(&write)
+        }
+        5 if !jobs.writes.is_empty() => {
+            let Action::WriteSource(write) = jobs.writes.remove(0) else { return };
+            world.handle(Event::Written { source: write.source, result: Err("503".to_owned()) })
+        }
+        6 | 7 if !jobs.passes.is_empty() => {
+            let job = [jobs.passes.remove(usize::from(pick) % jobs.passes.len())];
+            let end = match (pass(&job).pass.halt.is_cancelled(), pick % 3) {
+                (true, _) => End::Superseded,
+                (false, 0) => End::Failed(Failure::reconciliation("503".to_owned())),
+                (false, 1) => End::Failed(Failure::build("bad".to_owned())),
+                (false, _) => End::Succeeded,
+            };
+            world.passed(&job, end)
+        }
+        8 => {
+            let sync = world.sync(name, "s", json!({"suspend": pick % 3 == 0}));
+            world.apply_sync(sync)
+        }
+        9 => {
+            let spec = match pick % 4 {
+                0 => json!({"suspend": true}),
+                1 => json!({"ref": {"branch": "release"}}),
+                2 => json!({"ref": {}}),
+                _ => json!({}),
+            };
+            let source = world.source("s", spec);
+            world.apply_source(source)
+        }
+        10 => {
+            let source = world.source("s", json!({}));
+            world.handle(Event::Resource(ResourceEvent::Source(None, Change::Gone(source))))
+        }
+        11 => world.handle(Event::Bus(match pick % 4 {
+            0 => BusEvent::Disconnected { reason: "reset".to_owned() },
+            1 => BusEvent::Connected,
+            2 => BusEvent::Subscribed { interest: interest("s") },
+            _ => BusEvent::ReconcileAll,
+        })),
+        12 => {
+            let sync = world.sync(name, ["s", "t"][usize::from(pick / 2 % 2)], json!({}));
+            world.apply_sync(sync)
+        }
+        _ => world.wait(i64::from(pick)),
+    };
+    jobs.take(actions);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(64) })]
+
+    /// At the moment `next` names there is something to do, or a later moment is named: no timer fires for ever.
+    #[test]
+    fn the_loop_never_turns_idly(steps in proptest::collection::vec((0..14_u8, any::<u8>()), 1..60)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let _entered = runtime.enter();
+        let (mut world, actions) = World::with(&["s", "t"], &[("a", "s"), ("b", "s")]);
+        let mut jobs = Jobs::default();
+        jobs.take(actions);
+        for (what, pick) in steps {
+            step(&mut world, &mut jobs, what, pick);
+            let running = jobs.running();
+            // One that was told to stop, of a Sync that moved to another source, is waited for as well.
+            prop_assert_eq!(running.len(), running.iter().collect::<BTreeSet<_>>().len(), "two at once: {:?}", running);
+            if let Some(due) = world.engine.next(world.now) {
+                world.now = world.now.max(due);
+                let actions = world.handle(Event::Due);
+                let next = world.engine.next(world.now);
+                prop_assert!(
+                    !actions.is_empty() || next.is_none_or(|next| next > world.now),
+                    "step {what}: at {due} nothing is done, and {next:?} is next"
+                );
+                jobs.take(actions);
+            }
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! Syncs: what makes a pass run, what cuts it short, and what is left of one that is gone.
+
+use serde_json::json;
+use towline_plan::inventory::{Entry, Inventory as Owned, State};
+use towline_plan::object::{GroupKind, ObjectId};
+use towline_plan::schedule::sync::Trigger;
+
+use super::world::{World, key, pass, woken, words};
+use crate::api::{ALLOW_DELETIONS, Inventory, InventorySpec, REQUESTED_AT, ResourceExt as _};
+use crate::bus::BusEvent;
+use crate::cluster::{Change, ResourceEvent, locked};
+use crate::engine::{Event, passing};
+use crate::pass::{End, Failure};
+
+#[tokio::test]
+async fn a_newer_revision_cuts_a_running_pass_short() {
+    let mut world = World::settled();
+    let running = world.push("s", 2);
+    assert_eq!(words(&running), ["pass a"]);
+    let halt = pass(&running).pass.halt.clone();
+    assert!(!halt.is_cancelled());
+    assert!(world.push("s", 3).is_empty(), "one pass at a time");
+    assert!(halt.is_cancelled());
+    let actions = world.passed(&running, End::Superseded);
+    assert_eq!(pass(&actions).pass.revision.commit, super::world::commit(3));
+    assert!(pass(&actions).pass.revision.sequence > pass(&running).pass.revision.sequence);
+    assert_eq!(pass(&actions).pass.revision.delivery.as_deref(), Some("delivery-3"));
+}
+
+#[tokio::test]
+async fn drift_during_a_pass_leads_to_another() {
+    let mut world = World::settled();
+    let running = world.handle(Event::Drift(key("a")));
+    assert_eq!(pass(&running).pass.trigger, Trigger::Drift);
+    assert!(world.handle(Event::Drift(key("a"))).is_empty());
+    assert_eq!(words(&world.passed(&running, End::Succeeded)), ["pass a"]);
+}
+
+#[tokio::test]
+async fn own_echoes_cause_no_pass_and_an_annotation_causes_one() {
+    for (annotation, trigger) in [(REQUESTED_AT, Trigger::Request), (ALLOW_DELETIONS, Trigger::Settings)] {
+        let mut world = World::settled();
+        let mut echo = world.sync("a", "s", json!({}));
+        assert!(world.apply_sync(echo.clone()).is_empty(), "a newer version of the same generation");
+        assert!(world.apply_sync(echo.clone()).is_empty(), "the same version again");
+        echo.metadata.annotations = Some([(annotation.to_owned(), "x".to_owned())].into());
+        echo.metadata.resource_version = Some("900".to_owned());
+        let actions = world.apply_sync(echo.clone());
+        assert_eq!(pass(&actions).pass.trigger, trigger);
+        assert!(world.passed(&actions, End::Succeeded).is_empty());
+        echo.metadata.resource_version = Some("901".to_owned());
+        assert!(world.apply_sync(echo).is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_spec_that_came_with_the_status_is_not_missed() {
+    let mut world = World::settled();
+    let running = world.handle(Event::Drift(key("a")));
+    let changed = world.sync("a", "s", json!({"path": "./other"}));
+    let passed = passing::Passed {
+        uid: changed.uid(),
+        end: End::Succeeded,
+        object: Some(Box::new(changed.clone())),
+        inventory: None,
+    };
+    let actions = world.handle(Event::Passed { sync: pass(&running).pass.key.clone(), passed });
+    assert_eq!(pass(&actions).pass.sync.spec.path, "./other");
+    assert!(world.apply_sync(changed).is_empty(), "the watch is behind");
+}
+
+#[tokio::test]
+async fn a_suspended_sync_rests_and_its_running_pass_ends() {
+    let mut world = World::settled();
+    let running = world.handle(Event::Drift(key("a")));
+    let suspended = world.sync("a", "s", json!({"suspend": true}));
+    assert!(world.apply_sync(suspended).is_empty());
+    assert!(pass(&running).pass.halt.is_cancelled());
+    assert!(world.passed(&running, End::Superseded).is_empty());
+    assert!(world.handle(Event::Drift(key("a"))).is_empty());
+    assert!(world.push("s", 2).is_empty());
+    assert!(world.wait(3_600).iter().all(|action| !matches!(action, crate::engine::Action::Pass(_))));
+    let resumed = world.sync("a", "s", json!({}));
+    let actions = world.apply_sync(resumed);
+    assert_eq!(pass(&actions).pass.revision.commit, super::world::commit(2));
+}
+
+#[tokio::test]
+async fn a_sync_without_a_source_says_so_once_and_waits_quietly() {
+    let (mut world, actions) = World::with(&[], &[("a", "s")]);
+    assert_eq!(words(&actions), ["explain a"]);
+    assert!(world.wait(60).is_empty());
+    let mut echo = world.sync("a", "s", json!({}));
+    let condition = json!([{"type": "Ready", "status": "False", "reason": "SourceNotReady", "lastTransitionTime": "2026-01-01T00:00:00Z", "message": "GitSource ns/s does not exist"}]);
+    echo.status = Some(serde_json::from_value(json!({"conditions": condition})).unwrap());
+    assert!(world.apply_sync(echo).is_empty(), "it has been said");
+    assert_eq!(world.next(), None);
+}
+
+#[tokio::test]
+async fn a_sync_whose_source_is_gone_does_not_keep_the_loop_busy() {
+    let mut world = World::settled();
+    let source = world.stored("s");
+    let actions = world.handle(Event::Resource(ResourceEvent::Source(None, Change::Gone(source))));
+    assert_eq!(words(&actions), ["explain a", "listen 0"]);
+    world.handle(Event::Drift(key("a")));
+    assert_eq!(world.next(), None, "nothing could be started");
+}
+
+#[tokio::test]
+async fn a_source_that_is_created_again_is_followed() {
+    let mut world = World::settled();
+    let source = world.stored("s");
+    world.handle(Event::Resource(ResourceEvent::Source(None, Change::Gone(source))));
+    let mut again = world.source("s", json!({}));
+    again.metadata.uid = Some("another".to_owned());
+    world.now += jiff::SignedDuration::from_secs(10);
+    let actions = world.apply_source(again);
+    let write = world.answer(super::world::write(&actions));
+    world.fetched(&actions, 1);
+    let actions = world.handle(write);
+    assert_eq!(words(&world.written(&actions)), ["pass a"]);
+}
+
+#[tokio::test]
+async fn a_deleted_sync_lets_go_of_its_claims_and_is_buried() {
+    let mut world = World::settled();
+    let id = ObjectId { kind: GroupKind::new("", "ConfigMap"), namespace: Some("ns".into()), name: "c".into() };
+    world.apply_inventory(inventory("a", &id));
+    assert_eq!(locked(&world.context.claims).other(&id, &key("b")), Some(&key("a")));
+    let running = world.handle(Event::Drift(key("a")));
+    let gone = world.sync("a", "s", json!({}));
+    let actions = world.handle(Event::Resource(ResourceEvent::Sync(None, Change::Gone(gone))));
+    assert_eq!(words(&actions), ["bury a"]);
+    assert!(pass(&running).pass.halt.is_cancelled());
+    assert_eq!(locked(&world.context.claims).other(&id, &key("b")), None);
+    world.apply_inventory(inventory("a", &id));
+    assert_eq!(locked(&world.context.claims).other(&id, &key("b")), None, "what it left behind claims nothing");
+    assert!(world.passed(&running, End::Superseded).is_empty());
+}
+
+#[tokio::test]
+async fn a_pass_of_a_sync_that_is_gone_says_nothing_of_its_successor() {
+    let mut world = World::settled();
+    let running = world.handle(Event::Drift(key("a")));
+    let gone = world.sync("a", "s", json!({}));
+    world.handle(Event::Resource(ResourceEvent::Sync(None, Change::Gone(gone))));
+    let mut again = world.sync("a", "s", json!({}));
+    again.metadata.uid = Some("another".to_owned());
+    assert_eq!(words(&world.apply_sync(again)), ["pass a"]);
+    world.passed(&running, End::Succeeded);
+    assert!(world.handle(Event::Drift(key("a"))).is_empty(), "its own pass is still running");
+}
+
+#[tokio::test]
+async fn a_list_without_a_sync_buries_it() {
+    let mut world = World::settled();
+    let actions = world.handle(Event::Resource(ResourceEvent::Sync(None, Change::Listed(Vec::new()))));
+    assert_eq!(words(&actions), ["bury a"]);
+}
+
+#[tokio::test]
+async fn another_namespaces_list_says_nothing_of_ours() {
+    let mut world = World::settled();
+    let elsewhere = Some("elsewhere".to_owned());
+    assert!(world.handle(Event::Resource(ResourceEvent::Sync(elsewhere, Change::Listed(Vec::new())))).is_empty());
+}
+
+#[tokio::test]
+async fn a_lost_inventory_is_rebuilt_at_once() {
+    let mut world = World::settled();
+    let id = ObjectId { kind: GroupKind::new("", "ConfigMap"), namespace: Some("ns".into()), name: "c".into() };
+    world.apply_inventory(inventory("a", &id));
+    let gone = Event::Resource(ResourceEvent::Inventory(None, Change::Gone(inventory("a", &id))));
+    assert_eq!(words(&world.handle(gone)), ["pass a"]);
+}
+
+#[tokio::test]
+async fn an_operator_asks_for_a_pass_and_a_fetch() {
+    let mut world = World::settled();
+    let asked = BusEvent::Reconcile { namespace: "ns".to_owned(), name: "a".to_owned() };
+    assert_eq!(words(&world.handle(Event::Bus(asked))), ["fetch s", "pass a"]);
+    let unknown = BusEvent::Reconcile { namespace: "ns".to_owned(), name: "nobody".to_owned() };
+    assert!(world.handle(Event::Bus(unknown)).is_empty());
+}
+
+#[tokio::test]
+async fn failures_are_retried_later_and_later() {
+    let mut world = World::settled();
+    let failed = |text: &str| End::Failed(Failure::reconciliation(text.to_owned()));
+    let mut actions = world.handle(Event::Drift(key("a")));
+    for wait in [60, 120] {
+        assert!(world.passed(&actions, failed("503")).is_empty());
+        assert!(world.wait(wait - 1).iter().all(|a| !matches!(a, crate::engine::Action::Pass(_))));
+        actions = world.wait(1);
+        assert_eq!(pass(&actions).pass.trigger, Trigger::Retry);
+    }
+    assert!(world.passed(&actions, failed("503")).is_empty());
+    assert_eq!(words(&world.push("s", 2)), ["pass a"], "a new revision does not wait");
+    assert!(words(&world.handle(woken("s", 2))).contains(&"fetch s".to_owned()));
+}
+
+fn inventory(sync: &str, id: &ObjectId) -> Inventory {
+    let entry = Entry { version: "v1".into(), uid: None, digest: None, claimed_at: 1, state: State::Claimed };
+    let (entries, digest) = Owned([(id.clone(), entry)].into()).to_lines();
+    let spec = InventorySpec { sync_uid: format!("uid of {sync}"), entries, digest, rebuilt: None, read: None };
+    let mut inventory = Inventory::new(sync, spec);
+    inventory.metadata.namespace = Some("ns".to_owned());
+    inventory
+}

@@ -1,0 +1,203 @@
+//! Sources: what is fetched when, what is recorded before anybody works from it, and whether events can arrive.
+
+use serde_json::json;
+
+use super::world::{World, commit, fetch, interest, key, woken, words, write};
+use crate::api::{self, REQUESTED_AT};
+use crate::bus::BusEvent;
+use crate::cluster::{Change, ResourceEvent};
+use crate::engine::{Event, FetchFailure};
+use crate::pass::{End, Revision};
+
+fn events_ready(world: &World, name: &str) -> (bool, String) {
+    let verdict = world.engine.sources[&key(name)].wanted.events.clone().unwrap();
+    (verdict.status, verdict.reason)
+}
+
+#[tokio::test]
+async fn nothing_is_decided_before_all_lists_are_complete() {
+    let mut world = World::new();
+    let source = world.source("s", json!({}));
+    let sync = world.sync("a", "s", json!({}));
+    let list = |sources| Event::Resource(ResourceEvent::Source(None, Change::Listed(sources)));
+    assert!(world.handle(list(vec![source.clone()])).is_empty());
+    // A watch that was lost lists again: that is not the list of the inventories, which is still to come.
+    assert!(world.handle(list(vec![source.clone()])).is_empty());
+    assert!(world.handle(Event::Resource(ResourceEvent::Sync(None, Change::Listed(vec![sync])))).is_empty());
+    assert!(world.handle(list(vec![source])).is_empty());
+    assert!(!world.engine.is_listed());
+    assert_eq!(world.next(), None);
+    let actions = world.handle(Event::Resource(ResourceEvent::Inventory(None, Change::Listed(Vec::new()))));
+    assert_eq!(words(&actions), ["fetch s", "write s", "listen 1"]);
+}
+
+#[tokio::test]
+async fn a_tip_is_recorded_before_anybody_works_from_it() {
+    let (mut world, actions) = World::with(&["s"], &[("a", "s")]);
+    let first_write = world.answer(write(&actions));
+    let actions = world.fetched(&actions, 1);
+    assert!(words(&actions).is_empty(), "one write at a time");
+    let actions = world.handle(first_write);
+    assert_eq!(words(&actions), ["write s"]);
+    assert_eq!(write(&actions).wanted.tip, Some(commit(1)));
+    let actions = world.written(&actions);
+    assert_eq!(words(&actions), ["pass a"]);
+}
+
+#[tokio::test]
+async fn an_event_wakes_the_sources_of_its_repository_and_ref_only() {
+    let (mut world, actions) = World::with(&["one", "two"], &[]);
+    assert_eq!(words(&actions), ["fetch one", "fetch two", "write one", "write two", "listen 2"]);
+    world.handle(Event::Fetched { source: key("one"), number: 1, result: Ok((world.mirror(), commit(1))) });
+    world.handle(Event::Fetched { source: key("two"), number: 2, result: Ok((world.mirror(), commit(1))) });
+    let (one, two) = (world.answer(write(&actions[2..])), world.answer(write(&actions[3..])));
+    let (one, two) = (world.handle(one), world.handle(two));
+    world.written(&one);
+    world.written(&two);
+    assert_eq!(words(&world.handle(woken("two", 2))), ["fetch two"]);
+    assert!(world.handle(woken("unknown", 2)).is_empty());
+    let Event::Bus(BusEvent::Woken { repository, event, .. }) = woken("one", 2) else { unreachable!() };
+    let reference = towline_proto::RefName::parse("refs/heads/other").unwrap();
+    let other = BusEvent::Woken { repository, reference, event, undecodable: None };
+    assert!(world.handle(Event::Bus(other)).is_empty());
+}
+
+#[tokio::test]
+async fn an_event_that_cannot_be_read_wakes_as_well() {
+    let mut world = World::settled();
+    let (repository, reference) = (interest("s").repository.token(), interest("s").reference);
+    let event = BusEvent::Woken { repository, reference, event: None, undecodable: Some("truncated".to_owned()) };
+    assert_eq!(words(&world.handle(Event::Bus(event))), ["fetch s"]);
+}
+
+#[tokio::test]
+async fn a_failed_fetch_is_said_and_the_last_revision_stays() {
+    let mut world = World::settled();
+    let actions = world.handle(woken("s", 2));
+    let failure = FetchFailure { message: "connection refused".to_owned(), retryable: true };
+    let number = fetch(&actions).number;
+    let actions = world.handle(Event::Fetched { source: key("s"), number, result: Err(failure) });
+    assert_eq!(words(&actions), ["write s"]);
+    assert_eq!(write(&actions).wanted.tip, Some(commit(1)));
+    assert!(world.written(&actions).is_empty(), "the Sync has no reason to run");
+    assert_eq!(world.next(), Some(2), "the fetch is tried again");
+    assert_eq!(words(&world.handle(Event::Drift(key("a")))), ["pass a"], "drift is reverted while Git is down");
+}
+
+#[tokio::test]
+async fn a_failed_status_write_is_retried_after_two_seconds() {
+    let mut world = World::settled();
+    let actions = world.handle(woken("s", 2));
+    let actions = world.fetched(&actions, 2);
+    assert_eq!(words(&actions), ["write s"]);
+    assert!(world.handle(Event::Written { source: key("s"), result: Err("503".to_owned()) }).is_empty());
+    assert_eq!(world.next(), Some(2));
+    assert!(world.wait(1).is_empty());
+    let actions = world.wait(1);
+    assert_eq!(words(&actions), ["write s"]);
+    assert_eq!(words(&world.written(&actions)), ["pass a"]);
+}
+
+#[tokio::test]
+async fn what_the_status_recorded_is_worked_from_before_git_answers() {
+    let settled = World::settled();
+    let recorded = settled.stored("s");
+    let mut world = World::new();
+    let sync = world.sync("a", "s", json!({}));
+    world.handle(Event::Resource(ResourceEvent::Source(None, Change::Listed(vec![recorded]))));
+    world.handle(Event::Resource(ResourceEvent::Sync(None, Change::Listed(vec![sync]))));
+    let actions = world.handle(Event::Resource(ResourceEvent::Inventory(None, Change::Listed(Vec::new()))));
+    let revision: Revision = fetch(&actions).recorded.clone().unwrap();
+    assert_eq!(revision.commit, commit(1));
+    let recovered = Event::Recovered { source: key("s"), revision: revision.clone(), mirror: world.mirror() };
+    let passes = world.handle(recovered);
+    assert_eq!(words(&passes), ["pass a"]);
+    world.passed(&passes, End::Succeeded);
+    let after = world.fetched(&actions, 1);
+    assert!(!words(&after).contains(&"pass a".to_owned()), "the same commit is no news: {:?}", words(&after));
+    assert_eq!(world.engine.sources[&key("s")].revision.as_ref().map(|r| r.sequence), Some(revision.sequence));
+}
+
+#[tokio::test]
+async fn a_fetch_of_what_is_followed_no_longer_does_not_count() {
+    let mut world = World::settled();
+    let old = world.handle(woken("s", 2));
+    let moved = world.source("s", json!({"ref": {"branch": "release"}}));
+    let new = world.apply_source(moved);
+    assert!(words(&new).contains(&"fetch s".to_owned()), "{:?}", words(&new));
+    let late = world.fetched(&old, 2);
+    assert!(late.is_empty(), "a commit of main is no tip of release: {:?}", words(&late));
+    assert_eq!(words(&world.handle(Event::Drift(key("a")))), ["pass a"], "the last good state keeps running meanwhile");
+    let unsubscribed = world.answer(write(&new));
+    world.fetched(&new, 3);
+    let actions = world.handle(unsubscribed);
+    assert_eq!(write(&actions).wanted.tip, Some(commit(3)));
+}
+
+#[tokio::test]
+async fn a_spec_that_came_with_the_answer_to_a_write_is_not_missed() {
+    let mut world = World::settled();
+    let actions = world.handle(woken("s", 2));
+    let actions = world.fetched(&actions, 2);
+    let Event::Written { source, result: Ok(mut object) } = world.answer(write(&actions)) else { unreachable!() };
+    let changed = world.source("s", json!({"interval": "7s"}));
+    (object.spec, object.metadata.generation) = (changed.spec, changed.metadata.generation);
+    let actions = world.handle(Event::Written { source, result: Ok(object) });
+    assert!(words(&actions).contains(&"fetch s".to_owned()), "{:?}", words(&actions));
+}
+
+#[tokio::test]
+async fn own_echoes_cause_no_work_and_a_request_causes_one_fetch() {
+    let mut world = World::settled();
+    let mut echo = world.stored("s");
+    assert!(world.apply_source(echo.clone()).is_empty());
+    echo.metadata.annotations = Some([(REQUESTED_AT.to_owned(), "now".to_owned())].into());
+    echo.metadata.resource_version = Some("900".to_owned());
+    let actions = world.apply_source(echo.clone());
+    assert_eq!(words(&actions), ["fetch s"]);
+    echo.metadata.resource_version = Some("901".to_owned());
+    assert!(world.apply_source(echo).is_empty());
+    let actions = world.fetched(&actions, 1);
+    assert_eq!(write(&actions).wanted.handled.as_deref(), Some("now"));
+}
+
+#[tokio::test]
+async fn a_suspended_source_is_neither_fetched_nor_listened_for() {
+    let mut world = World::settled();
+    let suspended = world.source("s", json!({"suspend": true}));
+    let actions = words(&world.apply_source(suspended));
+    assert!(actions.contains(&"listen 0".to_owned()) && !actions.contains(&"fetch s".to_owned()), "{actions:?}");
+    assert!(!words(&world.handle(woken("s", 2))).contains(&"fetch s".to_owned()));
+    assert!(!words(&world.wait(3_600)).contains(&"fetch s".to_owned()));
+}
+
+#[tokio::test]
+async fn events_are_ready_while_the_subscription_stands() {
+    let mut world = World::settled();
+    assert_eq!(events_ready(&world, "s"), (false, "Progressing".to_owned()));
+    let actions = world.handle(Event::Bus(BusEvent::Subscribed { interest: interest("s") }));
+    assert_eq!(words(&actions), ["write s"]);
+    world.written(&actions);
+    let actions = world.handle(Event::Bus(BusEvent::Disconnected { reason: "connection reset".to_owned() }));
+    let conditions =
+        crate::engine::source::status(&write(&actions).object, &write(&actions).wanted, world.now).conditions;
+    let events = conditions.iter().find(|c| c.type_ == api::EVENTS_READY).unwrap();
+    assert_eq!((events.status.as_str(), events.message.as_str()), ("False", "connection reset"));
+    world.written(&actions);
+    world.handle(Event::Bus(BusEvent::Connected));
+    let actions = world.handle(Event::Bus(BusEvent::Subscribed { interest: interest("s") }));
+    assert_eq!(words(&actions), ["write s"]);
+    assert_eq!(events_ready(&world, "s"), (true, "Subscribed".to_owned()));
+    let reason = "permissions violation".to_owned();
+    world.handle(Event::Bus(BusEvent::Unsubscribable { interest: interest("s"), reason }));
+    assert_eq!(events_ready(&world, "s"), (false, "Denied".to_owned()));
+}
+
+#[tokio::test]
+async fn a_source_that_comes_later_hears_what_is_heard_already() {
+    let mut world = World::settled();
+    world.handle(Event::Bus(BusEvent::Subscribed { interest: interest("s") }));
+    let second = world.source("again", json!({"url": "https://git.example/org/s.git"}));
+    assert!(!words(&world.apply_source(second)).contains(&"listen 1".to_owned()), "the server is not asked twice");
+    assert_eq!(events_ready(&world, "again"), (true, "Subscribed".to_owned()));
+}

@@ -1,0 +1,247 @@
+//! An engine with a mirror that holds nothing and a client that is never used.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
+use tempfile::TempDir;
+use towline_daemon::shutdown::Shutdown;
+use towline_daemon::tasks::Tasks;
+use towline_plan::object::SyncKey;
+use towline_proto::{CommitEvent, CommitId, RefName, RepositoryId};
+
+use crate::api::{GitSource, Inventory, ResourceExt as _, Sync};
+use crate::bus::{BusEvent, Interest};
+use crate::cluster::{Change, Cluster, ResourceEvent, Watches};
+use crate::engine::{Action, Engine, Event, Moment, OpenMirror, fetching, passing, source};
+use crate::mirror::Mirror;
+use crate::pass::{Context, End};
+
+pub(super) struct World {
+    pub engine: Engine,
+    pub context: Context,
+    pub now: Timestamp,
+    mirror: OpenMirror,
+    version: u64,
+    /// What the API server has of each source's status.
+    sources: BTreeMap<String, GitSource>,
+    _storage: TempDir,
+}
+
+/// What was decided, in words: `fetch s`, `write s`, `pass a`, `explain a`, `listen 1`, `bury a`.
+pub(super) fn words(actions: &[Action]) -> Vec<String> {
+    let word = |action: &Action| match action {
+        Action::Fetch(job) => format!("fetch {}", job.source.name),
+        Action::WriteSource(write) => format!("write {}", write.source.name),
+        Action::Pass(job) => format!("pass {}", job.pass.key.name),
+        Action::Explain(explanation) => format!("explain {}", explanation.sync.name_any()),
+        Action::Listen(interests) => format!("listen {}", interests.len()),
+        Action::Bury(sync) => format!("bury {}", sync.name_any()),
+    };
+    actions.iter().map(word).collect()
+}
+
+pub(super) fn key(name: &str) -> SyncKey {
+    SyncKey { namespace: "ns".to_owned(), name: name.to_owned() }
+}
+
+/// No commit is all zeros.
+pub(super) fn commit(n: u64) -> CommitId {
+    CommitId::parse(&format!("{:040x}", n + 1)).unwrap()
+}
+
+pub(super) fn interest(repository: &str) -> Interest {
+    let repository = RepositoryId::parse(&format!("git.example/org/{repository}")).unwrap();
+    Interest { repository, reference: RefName::parse("refs/heads/main").unwrap() }
+}
+
+/// A commit event for a repository's main branch.
+pub(super) fn woken(repository: &str, after: u64) -> Event {
+    let Interest { repository, reference } = interest(repository);
+    let event = CommitEvent {
+        version: CommitEvent::VERSION,
+        repository: repository.clone(),
+        reference: reference.clone(),
+        before: None,
+        after: Some(commit(after)),
+        provider: "github".to_owned(),
+        hook: "/hooks/github".to_owned(),
+        delivery: format!("delivery-{after}"),
+        received_at: Timestamp::UNIX_EPOCH,
+        traceparent: None,
+    };
+    Event::Bus(BusEvent::Woken { repository: repository.token(), reference, event: Some(event), undecodable: None })
+}
+
+impl World {
+    /// Nothing is listed yet. To be called inside a tokio runtime, which the client asks for and never uses.
+    pub(super) fn new() -> Self {
+        // The client wants a provider although it never connects; another test may have been first.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let client = client();
+        let storage = tempfile::tempdir().unwrap();
+        let mirror = OpenMirror(Mirror::open(storage.path(), "https://git.example/org/fleet").unwrap());
+        let (drift, _) = tokio::sync::mpsc::unbounded_channel();
+        let watches = Watches::new(Tasks::new(), Shutdown::new(), drift);
+        let context = Context { cluster: Cluster::new(client), watches, claims: std::sync::Arc::default() };
+        let engine = Engine::new(context.clone(), 3, None);
+        let now = Timestamp::from_second(1_000_000).unwrap();
+        Self { engine, context, now, mirror, version: 100, sources: BTreeMap::new(), _storage: storage }
+    }
+
+    /// Everything is listed: these sources and Syncs, and no inventory.
+    pub(super) fn with(sources: &[&str], syncs: &[(&str, &str)]) -> (Self, Vec<Action>) {
+        let mut world = Self::new();
+        let sources = sources.iter().map(|name| world.source(name, json!({}))).collect();
+        let syncs = syncs.iter().map(|(name, of)| world.sync(name, of, json!({}))).collect();
+        world.handle(Event::Resource(ResourceEvent::Source(None, Change::Listed(sources))));
+        world.handle(Event::Resource(ResourceEvent::Sync(None, Change::Listed(syncs))));
+        let actions = world.handle(Event::Resource(ResourceEvent::Inventory(None, Change::Listed(Vec::new()))));
+        (world, actions)
+    }
+
+    /// A source `s` with Sync `a`, at its first revision, with the first pass done.
+    pub(super) fn settled() -> Self {
+        let (mut world, actions) = Self::with(&["s"], &[("a", "s")]);
+        let first = world.answer(write(&actions));
+        world.fetched(&actions, 1);
+        let actions = world.handle(first);
+        let actions = world.written(&actions);
+        assert_eq!(words(&actions), ["pass a"]);
+        assert!(world.passed(&actions, End::Succeeded).is_empty());
+        world
+    }
+
+    pub(super) fn handle(&mut self, event: Event) -> Vec<Action> {
+        self.engine.handle(event, Moment { now: self.now, dice: 0.5 })
+    }
+
+    pub(super) fn wait(&mut self, seconds: i64) -> Vec<Action> {
+        self.now += SignedDuration::from_secs(seconds);
+        self.handle(Event::Due)
+    }
+
+    /// When something is due next, in seconds from now.
+    pub(super) fn next(&self) -> Option<i64> {
+        self.engine.next(self.now).map(|due| due.duration_since(self.now).as_secs())
+    }
+
+    fn version(&mut self) -> String {
+        self.version += 1;
+        self.version.to_string()
+    }
+
+    /// A GitSource of the repository with its name; `spec` is laid over the usual one.
+    pub(super) fn source(&mut self, name: &str, spec: serde_json::Value) -> GitSource {
+        let mut all =
+            json!({"url": format!("https://git.example/org/{name}"), "ref": {"branch": "main"}, "interval": "300s"});
+        overlay(&mut all, spec);
+        let metadata = self.metadata(name, &all);
+        serde_json::from_value(
+            json!({"apiVersion": "towline.dev/v1alpha1", "kind": "GitSource", "metadata": metadata, "spec": all}),
+        )
+        .unwrap()
+    }
+
+    pub(super) fn sync(&mut self, name: &str, source: &str, spec: serde_json::Value) -> Sync {
+        let mut all = json!({"sourceRef": {"kind": "GitSource", "name": source}, "prune": true, "interval": "600s"});
+        overlay(&mut all, spec);
+        let metadata = self.metadata(name, &all);
+        serde_json::from_value(
+            json!({"apiVersion": "towline.dev/v1alpha1", "kind": "Sync", "metadata": metadata, "spec": all}),
+        )
+        .unwrap()
+    }
+
+    /// The generation follows the spec's text, so that the same spec has the same generation.
+    fn metadata(&mut self, name: &str, spec: &serde_json::Value) -> serde_json::Value {
+        let generation = spec.to_string().bytes().map(i64::from).sum::<i64>();
+        json!({"name": name, "namespace": "ns", "uid": format!("uid of {name}"), "generation": generation, "resourceVersion": self.version()})
+    }
+
+    pub(super) fn apply_source(&mut self, object: GitSource) -> Vec<Action> {
+        self.handle(Event::Resource(ResourceEvent::Source(None, Change::Applied(object))))
+    }
+
+    pub(super) fn apply_sync(&mut self, object: Sync) -> Vec<Action> {
+        self.handle(Event::Resource(ResourceEvent::Sync(None, Change::Applied(object))))
+    }
+
+    pub(super) fn apply_inventory(&mut self, object: Inventory) -> Vec<Action> {
+        self.handle(Event::Resource(ResourceEvent::Inventory(None, Change::Applied(object))))
+    }
+
+    pub(super) fn mirror(&self) -> OpenMirror {
+        self.mirror.clone()
+    }
+
+    /// The first fetch of these actions brings this commit.
+    pub(super) fn fetched(&mut self, actions: &[Action], tip: u64) -> Vec<Action> {
+        let job = fetch(actions);
+        let (source, number) = (job.source.clone(), job.number);
+        let result = Ok((self.mirror(), commit(tip)));
+        self.handle(Event::Fetched { source, number, result })
+    }
+
+    /// The first write of these actions is done by the API server.
+    pub(super) fn written(&mut self, actions: &[Action]) -> Vec<Action> {
+        let event = self.answer(write(actions));
+        self.handle(event)
+    }
+
+    /// What the API server answers to a write of a source's status.
+    pub(super) fn answer(&mut self, write: &source::Write) -> Event {
+        let mut object = (*write.object).clone();
+        object.status = Some(source::status(&object, &write.wanted, self.now));
+        object.metadata.resource_version = Some(self.version());
+        self.sources.insert(write.source.name.clone(), object.clone());
+        Event::Written { source: write.source.clone(), result: Ok(Box::new(object)) }
+    }
+
+    /// A source as the API server has it: the echo of the last write.
+    pub(super) fn stored(&self, name: &str) -> GitSource {
+        self.sources[name].clone()
+    }
+
+    /// The first pass of these actions ends so, without a status to write.
+    pub(super) fn passed(&mut self, actions: &[Action], end: End) -> Vec<Action> {
+        let job = pass(actions);
+        let passed = passing::Passed { uid: job.pass.sync.uid(), end, object: None, inventory: None };
+        self.handle(Event::Passed { sync: job.pass.key.clone(), passed })
+    }
+
+    /// A push: the source is woken, fetches the commit and publishes it. Answers with what follows.
+    pub(super) fn push(&mut self, repository: &str, tip: u64) -> Vec<Action> {
+        let actions = self.handle(woken(repository, tip));
+        let actions = self.fetched(&actions, tip);
+        self.written(&actions)
+    }
+}
+
+pub(super) fn fetch(actions: &[Action]) -> &fetching::Job {
+    let job = actions.iter().find_map(|action| if let Action::Fetch(job) = action { Some(job) } else { None });
+    job.unwrap_or_else(|| panic!("no fetch in {:?}", words(actions)))
+}
+
+pub(super) fn write(actions: &[Action]) -> &source::Write {
+    let write =
+        actions.iter().find_map(|action| if let Action::WriteSource(write) = action { Some(&**write) } else { None });
+    write.unwrap_or_else(|| panic!("no write in {:?}", words(actions)))
+}
+
+pub(super) fn pass(actions: &[Action]) -> &passing::Job {
+    let job = actions.iter().find_map(|action| if let Action::Pass(job) = action { Some(&**job) } else { None });
+    job.unwrap_or_else(|| panic!("no pass in {:?}", words(actions)))
+}
+
+fn overlay(all: &mut serde_json::Value, with: serde_json::Value) {
+    let (Some(all), serde_json::Value::Object(with)) = (all.as_object_mut(), with) else {
+        panic!("a spec is a mapping")
+    };
+    all.extend(with);
+}
+
+/// A client of an address where nothing listens.
+fn client() -> kube::Client {
+    kube::Client::try_from(kube::Config::new("http://127.0.0.1:9".parse().unwrap())).unwrap()
+}
