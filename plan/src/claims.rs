@@ -36,17 +36,16 @@ impl Claims {
         }
     }
 
-    /// Another Sync that claims the object, the strongest if there are several.
+    /// Another Sync that claims the object and since when, the strongest if there are several.
     #[must_use]
-    pub fn other(&self, id: &ObjectId, sync: &SyncKey) -> Option<&SyncKey> {
-        self.strongest(id, |claimant| claimant != sync).map(|(other, _)| other)
+    pub fn other(&self, id: &ObjectId, sync: &SyncKey) -> Option<(&SyncKey, i64)> {
+        self.strongest(id, |claimant| claimant != sync)
     }
 
     /// Another Sync whose claim is stronger than one made at `claimed_at`: the older one, then the smaller name.
     #[must_use]
-    pub fn stronger(&self, id: &ObjectId, sync: &SyncKey, claimed_at: i64) -> Option<&SyncKey> {
-        let (other, at) = self.strongest(id, |claimant| claimant != sync)?;
-        ((at, other) < (claimed_at, sync)).then_some(other)
+    pub fn stronger(&self, id: &ObjectId, sync: &SyncKey, claimed_at: i64) -> Option<(&SyncKey, i64)> {
+        self.other(id, sync).filter(|(other, at)| (*at, *other) < (claimed_at, sync))
     }
 
     fn strongest(&self, id: &ObjectId, of: impl Fn(&SyncKey) -> bool) -> Option<(&SyncKey, i64)> {
@@ -70,9 +69,9 @@ mod tests {
         };
         let mut claims = Claims::default();
         claims.replace(&sync("b"), &inventory(10));
-        assert_eq!(claims.stronger(&id, &sync("a"), 11), Some(&sync("b")));
+        assert_eq!(claims.stronger(&id, &sync("a"), 11), Some((&sync("b"), 10)));
         assert_eq!(claims.stronger(&id, &sync("a"), 10), None);
-        assert_eq!(claims.stronger(&id, &sync("c"), 10), Some(&sync("b")));
+        assert_eq!(claims.stronger(&id, &sync("c"), 10), Some((&sync("b"), 10)));
         assert_eq!(claims.other(&id, &sync("b")), None);
         claims.remove(&sync("b"));
         assert_eq!(claims.other(&id, &sync("a")), None);

@@ -105,17 +105,21 @@ pub fn decide(situation: Situation<'_>) -> Plan {
         .into_iter()
         .map(|desired| {
             let entry = inventory.0.get(&desired.id);
-            let claimed_at = entry.map_or(now, |e| e.claimed_at);
             let other = match entry {
-                Some(_) => claims.stronger(&desired.id, sync, claimed_at),
+                Some(entry) => claims.stronger(&desired.id, sync, entry.claimed_at),
                 // Who has not claimed it yet comes too late, even in the same second.
                 None => claims.other(&desired.id, sync),
             };
             let apply = match other {
-                Some(other) => Apply::Refuse(format!("{} belongs to Sync {other}, not to {sync}", desired.id)),
+                Some((other, _)) => Apply::Refuse(format!("{} belongs to Sync {other}, not to {sync}", desired.id)),
                 None => judge(&desired, entry, observed.judgements.get(&desired.id)),
             };
-            if !matches!(apply, Apply::Refuse(_)) && entry.is_none() {
+            // What another Sync has is claimed behind it: when it lets go, the object is handed over and not deleted.
+            let claimed_at = match other {
+                Some((_, at)) => Some(now.max(at.saturating_add(1))),
+                None => (!matches!(apply, Apply::Refuse(_))).then_some(now),
+            };
+            if let (None, Some(claimed_at)) = (entry, claimed_at) {
                 let version = desired.version.clone();
                 let claim = Entry { version, uid: None, digest: None, claimed_at, state: State::Claimed };
                 ahead.0.insert(desired.id.clone(), claim);
@@ -179,7 +183,7 @@ pub fn is_precious(kind: &GroupKind) -> bool {
 }
 
 fn part_with(id: &ObjectId, sync: &SyncKey, seen: Option<&Seen>, claims: &Claims, rules: &PruneRules) -> Prune {
-    if let Some(other) = claims.other(id, sync) {
+    if let Some((other, _)) = claims.other(id, sync) {
         return Prune::Forget(format!("handed over to Sync {other}"));
     }
     let live = match seen {

@@ -74,7 +74,7 @@ fn drift_runs_at_once_and_is_not_lost_during_a_pass() {
 #[test]
 fn no_reason_to_look_is_lost_to_a_revision() {
     let mut sync = sync();
-    let mut look = |sync: &mut SyncSchedule, now| sync.start(at(now)).map(|s| s.look);
+    let look = |sync: &mut SyncSchedule, now| sync.start(at(now)).map(|s| s.look);
     sync.offer(1);
     assert_eq!(look(&mut sync, 0), Some(Look::All), "nothing is watched after a start");
     sync.ended(Ended::Succeeded, at(1), 0.5);
