@@ -35,6 +35,8 @@ pub(crate) const SECRET: &str = "correct horse battery staple";
 
 /// A daemon that has nothing to do ends at once; one in a pass gets this long.
 const GRACE: Duration = Duration::from_secs(15);
+/// Lines of the log of a daemon that did not end well: what it said after it was asked to.
+const LAST_WORDS: usize = 10;
 
 pub(crate) struct Parts {
     // Ended in this order if a scene fails.
@@ -83,7 +85,10 @@ impl Parts {
         for (name, daemon) in [("towline-agent", &mut self.agent), ("towline-receiver", &mut self.receiver)] {
             let status = daemon.terminate(GRACE).await?;
             if !status.success() {
-                return Err(Failure::new(format!("end {name} cleanly"), format!("{status}\n{}", daemon.log())));
+                let log = daemon.log();
+                let lines: Vec<&str> = log.lines().collect();
+                let tail = lines[lines.len().saturating_sub(LAST_WORDS)..].join("\n");
+                return Err(Failure::new(format!("end {name} cleanly"), format!("{status}\n{tail}")));
             }
         }
         Ok(())

@@ -30,13 +30,23 @@ const SCALED: i64 = 5;
 
 /// Plays all of them; answers with what each came to, in milliseconds.
 pub(crate) async fn all(parts: &mut Parts) -> Result<Vec<(&'static str, f64)>, Failure> {
-    begin(parts).await?;
-    Ok(vec![
-        ("push, delivery → applied", push(parts).await?),
-        ("kubectl scale → reverted", drift(parts).await?),
-        ("git revert, delivery → rolled back", roll_back(parts).await?),
-        ("file deleted, delivery → pruned", prune(parts).await?),
-    ])
+    let first = "the first commit → applied";
+    named(first, begin(parts).await)?;
+    let mut played = Vec::new();
+    let step = "push, delivery → applied";
+    played.push((step, named(step, push(parts).await)?));
+    let step = "kubectl scale → reverted";
+    played.push((step, named(step, drift(parts).await)?));
+    let step = "git revert, delivery → rolled back";
+    played.push((step, named(step, roll_back(parts).await)?));
+    let step = "file deleted, delivery → pruned";
+    played.push((step, named(step, prune(parts).await)?));
+    Ok(played)
+}
+
+/// A failure says in which step it was.
+fn named<T>(step: &str, result: Result<T, Failure>) -> Result<T, Failure> {
+    result.map_err(|failure| Failure::new(format!("see the step \"{step}\""), failure))
 }
 
 /// The first commit, and the source and Sync that follow it.
@@ -201,7 +211,7 @@ async fn kubectl(parts: &Parts, arguments: &[&str]) -> Result<(), Failure> {
     let output = command.output().await.doing(doing)?;
     match output.status.success() {
         true => Ok(()),
-        false => Err(Failure::new(doing(), String::from_utf8_lossy(&output.stderr))),
+        false => Err(Failure::new(doing(), format!("{}: {}", output.status, String::from_utf8_lossy(&output.stderr)))),
     }
 }
 
