@@ -90,6 +90,7 @@ pub async fn connect(
     settings.check()?;
     let was_connected = Arc::new(AtomicBool::new(false));
     let (on_event, connected) = (Arc::new(on_event), Arc::clone(&was_connected));
+    let (is_connected, servers) = (Arc::new(AtomicBool::new(false)), Arc::<str>::from(shown(&settings.url)));
     let mut options = authenticated(settings)?
         .name(client_name)
         .retry_on_initial_connect()
@@ -98,10 +99,20 @@ pub async fn connect(
         .reconnect_delay_callback(move |attempt| reconnect_delay(attempt, was_connected.load(Ordering::Relaxed)))
         .event_callback(move |event| {
             let (on_event, connected) = (Arc::clone(&on_event), Arc::clone(&connected));
+            let (is_connected, servers) = (Arc::clone(&is_connected), Arc::clone(&servers));
             async move {
-                let Some(event) = Event::from_client(event) else { return };
-                if event == Event::Connected {
-                    connected.store(true, Ordering::Relaxed);
+                let Some(mut event) = Event::from_client(event) else { return };
+                match &mut event {
+                    Event::Connected => {
+                        connected.store(true, Ordering::Relaxed);
+                        is_connected.store(true, Ordering::Relaxed);
+                    }
+                    Event::Disconnected => is_connected.store(false, Ordering::Relaxed),
+                    // The client says "IO error" and no more.
+                    Event::ClientError(text) if !is_connected.load(Ordering::Relaxed) => {
+                        *text = format!("failed to connect to {servers}: {text}");
+                    }
+                    Event::ClientError(_) | Event::ServerError(_) | Event::SlowConsumer => {}
                 }
                 on_event(event);
             }
@@ -121,6 +132,10 @@ fn addresses(url: &str) -> Result<Vec<ServerAddr>, NatsError> {
     let parse =
         |part: &str| part.trim().parse().map_err(|source| NatsError::Address { url: without_password(part), source });
     url.split(',').map(parse).collect()
+}
+
+fn shown(url: &str) -> String {
+    url.split(',').map(|part| without_password(part.trim())).collect::<Vec<_>>().join(", ")
 }
 
 /// A URL may carry a password, and this one goes into an error message.
@@ -190,6 +205,7 @@ mod tests {
         }
         let error = settings("https://user:secret@a").check().unwrap_err();
         assert!(!error.to_string().contains("secret"), "{error}");
+        assert_eq!(shown("nats://user:secret@a:1, tls://b"), "nats://a:1, tls://b");
     }
 
     #[test]
@@ -218,6 +234,7 @@ mod tests {
         let client =
             connect(&settings("nats://127.0.0.1:1"), "test", None, move |event| drop(sender.send(event))).await;
         assert!(client.is_ok());
-        assert!(matches!(events.recv().await, Some(Event::ClientError(_))));
+        let Some(Event::ClientError(text)) = events.recv().await else { panic!("nothing is said of the failed attempt") };
+        assert!(text.starts_with("failed to connect to nats://127.0.0.1:1: "), "{text}");
     }
 }
