@@ -15,6 +15,7 @@ use towline_daemon::BoxError;
 use towline_daemon::shutdown::Shutdown;
 use towline_daemon::tasks::{Tasks, WhenItEnds};
 use towline_plan::object::{GroupKind, LABEL_SYNC_NAME, ObjectId, SyncKey};
+use towline_plan::observed::Live;
 use towline_plan::watched::Watched;
 
 use super::{Cluster, Served};
@@ -70,6 +71,15 @@ impl Watches {
         if let Some(running) = locked(&self.running).remove(kind) {
             running.stop.request();
             locked(&self.watched).unwatch(kind);
+        }
+    }
+
+    /// Remembers that an object, as an apply answered it, is what Git wants. Where the watch has shown already that it moved on
+    /// from there, that is drift like any other.
+    pub fn remember(&self, sync: &SyncKey, id: &ObjectId, digest: &str, answer: &Live) {
+        if locked(&self.watched).remember(sync, id, digest, answer) {
+            // The receiver is gone only while the process ends.
+            let _ = self.drift.send(sync.clone());
         }
     }
 
@@ -135,4 +145,34 @@ impl Watches {
 
 fn id(kind: &GroupKind, meta: &Meta) -> ObjectId {
     ObjectId { kind: kind.clone(), namespace: meta.meta().namespace.clone(), name: meta.name_any() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_that_overtakes_the_answer_of_an_apply_is_drift() {
+        let (drift, mut drifted) = mpsc::unbounded_channel();
+        let watches = Watches::new(Tasks::new(), Shutdown::new(), drift);
+        let sync = SyncKey { namespace: "ns".to_owned(), name: "s".to_owned() };
+        let id = ObjectId { kind: GroupKind::new("", "ConfigMap"), namespace: Some("ns".into()), name: "c".into() };
+        let live = |version: &str, fingerprint| Live {
+            uid: "u".to_owned(),
+            resource_version: version.to_owned(),
+            fingerprint,
+            owner: Some(sync.clone()),
+            prune_disabled: false,
+            last_writer: None,
+        };
+        locked(&watches.watched).applied(id.clone(), live("10", 1));
+        watches.remember(&sync, &id, "d", &live("10", 1));
+        assert!(drifted.try_recv().is_err(), "the watch shows what was applied");
+        watches.remember(&sync, &id, "d", &live("11", 2));
+        assert!(drifted.try_recv().is_err(), "the watch is behind");
+        locked(&watches.watched).forget(&id);
+        locked(&watches.watched).applied(id.clone(), live("13", 3));
+        watches.remember(&sync, &id, "d", &live("12", 2));
+        assert_eq!(drifted.try_recv(), Ok(sync.clone()));
+    }
 }

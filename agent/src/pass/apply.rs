@@ -279,8 +279,7 @@ fn is_write(apply: &Apply) -> bool {
 
 /// Enters an applied object into inventory and verdicts.
 fn record(cx: &Context, pass: &Pass, owned: &mut Owned, applied: &Applied, object: &Desired) {
-    let mut watched = locked(&cx.watches.watched);
-    watched.remember(&pass.key, &object.id, &object.digest, &applied.live);
+    cx.watches.remember(&pass.key, &object.id, &object.digest, &applied.live);
     if let Some(entry) = owned.0.get_mut(&object.id) {
         entry.version.clone_from(&object.version);
         entry.uid = Some(applied.live.uid.clone());
