@@ -37,7 +37,7 @@ pub struct Live {
     pub fingerprint: u64,
     /// The Sync its owner labels name; `None` where only one of the two labels is there.
     pub owner: Option<SyncKey>,
-    /// `towline.dev/prune: disabled`.
+    /// `towline.dev/prune: disabled`, or `towline.dev/reconcile: disabled`, on the live object.
     pub prune_disabled: bool,
     pub last_writer: Option<Writer>,
 }

@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use kube::core::{ObjectMeta, PartialObjectMeta};
 use kube::{ResourceExt as _, core::DynamicObject};
-use towline_plan::object::{ANNOTATION_PRUNE, LABEL_SYNC_NAME, LABEL_SYNC_NAMESPACE, SyncKey};
+use towline_plan::object::{ANNOTATION_PRUNE, ANNOTATION_RECONCILE, LABEL_SYNC_NAME, LABEL_SYNC_NAMESPACE, SyncKey};
 use towline_plan::observed::{FIELD_MANAGER, Live, Writer};
 
 pub(super) type Meta = PartialObjectMeta<DynamicObject>;
@@ -14,13 +14,14 @@ pub(super) type Meta = PartialObjectMeta<DynamicObject>;
 pub(super) fn live(meta: &Meta) -> Live {
     let labels = meta.labels();
     let label = |key: &str| labels.get(key).filter(|value| !value.is_empty()).cloned();
+    let disabled = |annotation: &str| meta.annotations().get(annotation).is_some_and(|value| value == "disabled");
     let owner = label(LABEL_SYNC_NAME).zip(label(LABEL_SYNC_NAMESPACE));
     Live {
         uid: meta.uid().unwrap_or_default(),
         resource_version: meta.resource_version().unwrap_or_default(),
         fingerprint: fingerprint(&meta.metadata),
         owner: owner.map(|(name, namespace)| SyncKey { namespace, name }),
-        prune_disabled: meta.annotations().get(ANNOTATION_PRUNE).is_some_and(|value| value == "disabled"),
+        prune_disabled: disabled(ANNOTATION_PRUNE) || disabled(ANNOTATION_RECONCILE),
         last_writer: last_writer(meta.managed_fields()),
     }
 }
