@@ -2,6 +2,8 @@
 //!
 //! `plan.txt` is compared exactly; `UPDATE_SCENARIOS=1` writes it anew. The formats stand in `scenarios/README.md`.
 
+#![expect(clippy::unwrap_used, reason = "a scenario that cannot be read fails its test")]
+
 mod scenario;
 
 use std::fs;

@@ -48,7 +48,7 @@ fn step(world: &mut World, jobs: &mut Jobs, what: u8, pick: u8) {
         }
         3 if !jobs.fetches.is_empty() => {
             let Action::Fetch(job) = jobs.fetches.remove(0) else { return };
-            let failure = FetchFailure { message: "refused".to_owned(), retryable: pick % 2 == 0 };
+            let failure = FetchFailure { message: "refused".to_owned(), retryable: pick.is_multiple_of(2) };
             world.handle(Event::Fetched { source: job.source, number: job.number, result: Err(failure) })
         }
         4 if !jobs.writes.is_empty() => {
@@ -70,7 +70,7 @@ fn step(world: &mut World, jobs: &mut Jobs, what: u8, pick: u8) {
             world.passed(&job, end)
         }
         8 => {
-            let sync = world.sync(name, "s", json!({"suspend": pick % 3 == 0}));
+            let sync = world.sync(name, "s", json!({"suspend": pick.is_multiple_of(3)}));
             world.apply_sync(sync)
         }
         9 => {
