@@ -39,6 +39,12 @@ impl Kinds {
         self.0.contains_key(kind)
     }
 
+    /// Whether the cluster serves the kind in this version.
+    #[must_use]
+    pub fn serves_in(&self, kind: &GroupKind, version: &str) -> bool {
+        self.scope(kind, version).is_ok()
+    }
+
     fn scope_in_any_version(&self, kind: &GroupKind) -> Option<Scope> {
         self.0.get(kind).map(|(scope, _)| *scope)
     }

@@ -105,7 +105,7 @@ pub(super) async fn apply(
 impl Work<'_> {
     /// Answers whether every object of every stage was applied.
     async fn stages(&mut self, stages: &[(Stage, Vec<ApplyStep>)]) -> bool {
-        let kinds = stages.iter().flat_map(|(_, steps)| steps).map(|step| &step.desired.id.kind).collect();
+        let kinds = stages.iter().flat_map(|(_, steps)| steps).map(|step| (&step.desired.id.kind, step.desired.version.as_str())).collect();
         for (stage, steps) in stages {
             let decided = self.decide(steps).await;
             let how = entry(decided.values().map(|(_, apply)| apply));
@@ -191,7 +191,7 @@ impl Work<'_> {
     }
 
     /// Waits until the definitions of a stage can be used, learns the kinds they bring, and watches those in use.
-    async fn established(&mut self, steps: &[ApplyStep], kinds: &BTreeSet<&GroupKind>) -> bool {
+    async fn established(&mut self, steps: &[ApplyStep], kinds: &BTreeSet<(&GroupKind, &str)>) -> bool {
         let deadline = tokio::time::Instant::now() + ESTABLISHED_TIMEOUT;
         let new: Vec<&ApplyStep> = steps.iter().filter(|s| s.apply != Apply::Keep).collect();
         for step in &new {
@@ -213,19 +213,28 @@ impl Work<'_> {
                 }
             }
         }
-        if new.is_empty() {
+        let is_served = |served: &Served| kinds.iter().all(|(kind, version)| served.kinds.serves_in(kind, version));
+        if new.is_empty() && is_served(&self.served) {
             return true;
         }
-        match self.cx.rediscover().await {
-            Ok(served) => self.served = served,
-            Err(error) => {
-                self.problems.push(towline_daemon::error::chain(&error));
-                return false;
+        loop {
+            match self.cx.rediscover().await {
+                Ok(served) => self.served = served,
+                Err(error) => {
+                    self.problems.push(towline_daemon::error::chain(&error));
+                    return false;
+                }
             }
+            // Discovery runs a little behind the condition. What does not come in time is said object by object.
+            let over = tokio::time::Instant::now() >= deadline || self.pass.halt.is_cancelled();
+            if is_served(&self.served) || over {
+                break;
+            }
+            tokio::time::sleep(ESTABLISHED_POLL).await;
         }
         // What was not served when the watches were started. Their first lists need not be waited for: verdicts that are
         // newer than a list outlive it.
-        for kind in kinds {
+        for (kind, _) in kinds {
             let _ = self.cx.watches.ensure(&self.cx.cluster, &self.served, kind);
         }
         true

@@ -90,7 +90,8 @@ fn verified(cx: &Context, pass: &Pass, desired: &[Desired]) -> BTreeMap<ObjectId
 
 /// Asks the API server what an apply would do.
 pub(super) async fn judge(cx: &Context, pass: &Pass, served: &Served, object: &Desired, redactor: &Redactor) -> Judgement {
-    if !served.kinds.serves(&object.id.kind) {
+    // A definition of the same commit may bring the kind, or one more version of it.
+    if !served.kinds.serves_in(&object.id.kind, &object.version) {
         return Judgement::Later;
     }
     if pass.halt.is_cancelled() {
