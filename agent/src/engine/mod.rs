@@ -216,28 +216,38 @@ impl Engine {
         let newer = self.inventories.get(&key).is_none_or(|known| is_newer(&inventory, known));
         if newer {
             self.inventories.insert(key.clone(), inventory);
-            self.index(&key);
+            if !self.index(&key) {
+                self.rebuild(&key);
+            }
         }
     }
 
     fn inventory_gone(&mut self, key: &SyncKey) {
         self.inventories.remove(key);
         self.index(key);
-        // Rebuilt at once: until then nobody else may believe the objects are free.
+        self.rebuild(key);
+    }
+
+    /// At once: until then nobody else may believe the objects are free.
+    fn rebuild(&mut self, key: &SyncKey) {
         if let Some(entry) = self.syncs.get_mut(key) {
             entry.schedule.want(towline_plan::schedule::sync::Trigger::Settings);
         }
     }
 
     /// Claims count while their Sync exists: what a deleted Sync left behind may be taken over.
-    fn index(&mut self, key: &SyncKey) {
+    /// Answers `false` where there is an inventory that cannot be believed.
+    fn index(&mut self, key: &SyncKey) -> bool {
         let mut claims = crate::cluster::locked(&self.shared.claims);
         let uid = self.syncs.get(key).and_then(|entry| entry.object.uid());
-        let inventory = self.inventories.get(key).filter(|i| Some(&i.spec.sync_uid) == uid.as_ref());
-        match inventory.and_then(|i| Owned::from_lines(&i.spec.entries, &i.spec.digest).ok()) {
-            Some(owned) => claims.replace(key, &owned),
+        let inventory = self.inventories.get(key);
+        let own = inventory.filter(|i| Some(&i.spec.sync_uid) == uid.as_ref());
+        let owned = own.and_then(|i| Owned::from_lines(&i.spec.entries, &i.spec.digest).ok());
+        match &owned {
+            Some(owned) => claims.replace(key, owned),
             None => claims.remove(key),
         }
+        owned.is_some() || inventory.is_none()
     }
 
     fn start_due(&mut self, at: Moment, actions: &mut Vec<Action>) {

@@ -176,6 +176,20 @@ async fn a_lost_inventory_is_rebuilt_at_once() {
 }
 
 #[tokio::test]
+async fn an_inventory_that_cannot_be_believed_is_rebuilt_at_once() {
+    let id = ObjectId { kind: GroupKind::new("", "ConfigMap"), namespace: Some("ns".into()), name: "c".into() };
+    let truncate: fn(&mut Inventory) = |inventory| inventory.spec.entries.clear();
+    let take: fn(&mut Inventory) = |inventory| inventory.spec.sync_uid = "of another".to_owned();
+    for spoil in [truncate, take] {
+        let mut world = World::settled();
+        assert!(world.apply_inventory(inventory("a", &id)).is_empty());
+        let mut spoiled = inventory("a", &id);
+        spoil(&mut spoiled);
+        assert_eq!(words(&world.apply_inventory(spoiled)), ["pass a"]);
+    }
+}
+
+#[tokio::test]
 async fn an_operator_asks_for_a_pass_and_a_fetch() {
     let mut world = World::settled();
     let asked = BusEvent::Reconcile { namespace: "ns".to_owned(), name: "a".to_owned() };
