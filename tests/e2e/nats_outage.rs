@@ -3,7 +3,7 @@
 use harness::gate::Gate;
 use harness::nats::{NatsAccess, Permissions};
 use harness::wait_until;
-use kube::api::{Api, Patch, PatchParams};
+use kube::api::{Api, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 use towline_agent::api::GitSource;
 
@@ -17,14 +17,20 @@ async fn nats_goes_and_comes_back() {
     world.sync_with(json!({"interval": "1s"}), json!({})).await;
     world.ready_at(&first).await;
     world.listening().await;
+    // One that comes later, for a ref that is listened to already.
+    let sources: Api<GitSource> = Api::namespaced(world.client.clone(), &world.namespace);
+    let again = GitSource::new("again", world.source().await.spec);
+    sources.create(&PostParams::default(), &again).await.unwrap();
+    events_ready(&sources, "again", "Subscribed").await;
     let admin = world.receiver.admin_url("/readyz").await.unwrap();
     receiver_is(&admin, 200, "ok").await;
 
     world.nats.stop();
     let second = world.repo.commit(&[("a.yaml", &world.config_map("a", "2"))]).await.unwrap();
     assert_eq!(world.deliver(&second).await, 503);
-    receiver_is(&admin, 503, "nats: ").await;
+    receiver_is(&admin, 503, "nats: failed to connect to nats://").await;
     world.cut_off().await;
+    events_ready(&sources, "again", "NotConnected").await;
     world.applied("a", "2").await;
     world.ready_at(&second).await;
 
@@ -32,6 +38,7 @@ async fn nats_goes_and_comes_back() {
     interval(&world, "1h").await;
     world.nats.resume().await.unwrap();
     world.listening().await;
+    events_ready(&sources, "again", "Subscribed").await;
     receiver_is(&admin, 200, "ok").await;
     // What happened meanwhile is told now.
     Reports::of(&world).await.of_applied(&second).await;
@@ -123,6 +130,19 @@ async fn receiver_is(readyz: &str, status: u16, why: &str) {
         let answer = reqwest::get(readyz).await.map_err(|e| e.to_string())?;
         let (seen, text) = (answer.status().as_u16(), answer.text().await.map_err(|e| e.to_string())?);
         if seen == status && text.contains(why) { Ok(()) } else { Err(format!("{seen}: {text}")) }
+    })
+    .await
+    .unwrap();
+}
+
+/// Waits for the reason of a source's EventsReady condition.
+async fn events_ready(sources: &Api<GitSource>, name: &str, reason: &str) {
+    wait_until(&format!("EventsReady of {name} is {reason}"), PATIENCE, async || {
+        let status = sources.get(name).await.map_err(|e| e.to_string())?.status.unwrap_or_default();
+        match status.conditions.iter().find(|c| c.type_ == "EventsReady") {
+            Some(c) if c.reason == reason => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
     })
     .await
     .unwrap();

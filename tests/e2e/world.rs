@@ -229,7 +229,7 @@ impl World {
     /// Waits until the agent knows that events cannot arrive.
     pub async fn cut_off(&self) {
         self.events_ready("no events can arrive", |status, reason, message| {
-            (status, reason) == ("False", "NotConnected") && !message.is_empty()
+            (status, reason) == ("False", "NotConnected") && message.contains("failed to connect to nats://")
         })
         .await;
     }
