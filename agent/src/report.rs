@@ -3,9 +3,9 @@
 //! Pure: everything said is derived from what was done. Nothing here claims more than the outcome does, and a failed pass is
 //! announced everywhere.
 
+use crate::api::ResourceExt as _;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use crate::api::ResourceExt as _;
 use towline_plan::check::Held;
 use towline_plan::object::ObjectId;
 use towline_proto::report::{ChangeEvent, EventKind, ObjectChange};
@@ -87,7 +87,8 @@ pub fn status(pass: &Pass, outcome: &Outcome, now: Timestamp) -> SyncStatus {
     let generation = pass.sync.metadata.generation;
     let verdict = ready(pass, outcome);
     let mut conditions = Conditions(std::mem::take(&mut status.conditions));
-    let follow_up = |reason: &str| Verdict { status: true, reason: reason.to_owned(), message: verdict.message.clone() };
+    let follow_up =
+        |reason: &str| Verdict { status: true, reason: reason.to_owned(), message: verdict.message.clone() };
     match &outcome.end {
         End::Failed(Failure { retryable: true, .. }) => {
             conditions.clear(api::STALLED);
@@ -123,14 +124,18 @@ pub fn status(pass: &Pass, outcome: &Outcome, now: Timestamp) -> SyncStatus {
     status.last_attempted_revision.clone_from(&revision);
     status.last_attempted_sequence = Some(pass.revision.sequence);
     if !outcome.actions.is_empty() || matches!(outcome.end, End::Failed(_) | End::Held(..)) {
-        remember(&mut status.history, HistoryEntry { revision, at: Time(now), reason, times: 1, summary: summary(&outcome.actions) });
+        remember(
+            &mut status.history,
+            HistoryEntry { revision, at: Time(now), reason, times: 1, summary: summary(&outcome.actions) },
+        );
     }
     status
 }
 
 /// The same again counts up and moves the time; anything else is a new line.
 fn remember(history: &mut Vec<HistoryEntry>, entry: HistoryEntry) {
-    let same = |a: &HistoryEntry| (&a.revision, &a.reason, &a.summary) == (&entry.revision, &entry.reason, &entry.summary);
+    let same =
+        |a: &HistoryEntry| (&a.revision, &a.reason, &a.summary) == (&entry.revision, &entry.reason, &entry.summary);
     match history.first_mut().filter(|newest| same(newest)) {
         Some(newest) => {
             newest.times = newest.times.saturating_add(1);
@@ -184,7 +189,11 @@ pub fn news(old: Option<&SyncStatus>, new: &SyncStatus) -> News {
             status.last_attempted_revision.clone(),
             status.last_handled_reconcile_at.clone(),
             status.inventory.clone(),
-            status.history.iter().map(|h| (h.revision.clone(), h.reason.clone(), h.summary.clone())).collect::<Vec<_>>(),
+            status
+                .history
+                .iter()
+                .map(|h| (h.revision.clone(), h.reason.clone(), h.summary.clone()))
+                .collect::<Vec<_>>(),
         )
     };
     let times = |status: &SyncStatus| status.history.iter().map(|h| h.times).collect::<Vec<_>>();
@@ -211,7 +220,9 @@ pub fn notes(pass: &Pass, outcome: &Outcome) -> Vec<Note> {
         let reason = if only_drift { "DriftReverted" } else { "ReconciliationSucceeded" };
         let (reason, text) = match &outcome.end {
             End::Untouched | End::Succeeded => (reason, format!("{revision}: {deeds}")),
-            End::Held(..) | End::Failed(_) | End::Superseded => ("Progressing", format!("{revision}, in part: {deeds}")),
+            End::Held(..) | End::Failed(_) | End::Superseded => {
+                ("Progressing", format!("{revision}, in part: {deeds}"))
+            }
         };
         notes.push(Note { kind: cluster::EventKind::Normal, reason: reason.to_owned(), text });
     }
@@ -222,7 +233,9 @@ pub fn notes(pass: &Pass, outcome: &Outcome) -> Vec<Note> {
 }
 
 fn rebuilt_text(problem: &str) -> String {
-    format!("The inventory could not be believed ({problem}) and was rebuilt; nothing is deleted until that is accepted")
+    format!(
+        "The inventory could not be believed ({problem}) and was rebuilt; nothing is deleted until that is accepted"
+    )
 }
 
 fn describe(action: &Action) -> String {
@@ -235,7 +248,12 @@ fn describe(action: &Action) -> String {
 
 /// The signed reports of a pass, one per kind of change.
 #[must_use]
-pub fn changes(pass: &Pass, outcome: &Outcome, cluster: &towline_proto::ClusterName, now: Timestamp) -> Vec<ChangeEvent> {
+pub fn changes(
+    pass: &Pass,
+    outcome: &Outcome,
+    cluster: &towline_proto::ClusterName,
+    now: Timestamp,
+) -> Vec<ChangeEvent> {
     let of = |pick: fn(&Deed) -> bool| -> Vec<&Action> { outcome.actions.iter().filter(|a| pick(&a.deed)).collect() };
     let mut kinds = vec![
         (EventKind::Applied, of(|d| matches!(d, Deed::Created | Deed::Configured))),

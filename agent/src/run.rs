@@ -46,8 +46,7 @@ pub enum RunError {
 /// What cannot be started. An API server, a NATS server or a Git host that cannot be reached is no error: they are waited for.
 pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), RunError> {
     let storage: Arc<Path> = config.storage.clone().into();
-    std::fs::create_dir_all(&storage)
-        .map_err(|source| RunError::Storage { path: config.storage.clone(), source })?;
+    std::fs::create_dir_all(&storage).map_err(|source| RunError::Storage { path: config.storage.clone(), source })?;
     let cluster = Cluster::new(cluster::connect(&config.kubernetes).await?);
     tracing::info!(cluster = %config.cluster, version = env!("CARGO_PKG_VERSION"), "agent starts");
 
@@ -64,14 +63,9 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), RunError> {
     }
     // Every watch waits for the loop rather than piling up changes.
     let (events, resources) = mpsc::channel(64);
-    let lists = Resources {
-        cluster: &cluster,
-        namespaces: &config.namespaces,
-        tasks: &tasks,
-        shutdown: &shutdown,
-        events,
-    }
-    .start();
+    let lists =
+        Resources { cluster: &cluster, namespaces: &config.namespaces, tasks: &tasks, shutdown: &shutdown, events }
+            .start();
     let (moved, drift) = mpsc::unbounded_channel();
     let watches = Watches::new(tasks.clone(), shutdown.clone(), moved);
     let context = Context { cluster, watches, claims: Arc::default() };

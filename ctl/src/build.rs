@@ -60,6 +60,7 @@ fn in_order(manifests: Vec<Manifest>) -> Result<Vec<Manifest>, Vec<Mistake>> {
         [(id, first), (same, second)] if id == same => Some(Mistake {
             origin: second.origin.clone(),
             problem: format!("{id} stands twice: first at {}", first.origin),
+            may_pass: false,
         }),
         _ => None,
     };

@@ -234,7 +234,9 @@ mod tests {
         let client =
             connect(&settings("nats://127.0.0.1:1"), "test", None, move |event| drop(sender.send(event))).await;
         assert!(client.is_ok());
-        let Some(Event::ClientError(text)) = events.recv().await else { panic!("nothing is said of the failed attempt") };
+        let Some(Event::ClientError(text)) = events.recv().await else {
+            panic!("nothing is said of the failed attempt")
+        };
         assert!(text.starts_with("failed to connect to nats://127.0.0.1:1: "), "{text}");
     }
 }

@@ -107,7 +107,8 @@ impl Tasks {
             tokio::select! {
                 () = shutdown.requested() => {}
                 () = self.shared.changed.notified() => {
-                    first_failure = self.judge_ended(false);
+                    // A task may see the request before we do, and end because of it.
+                    first_failure = self.judge_ended(shutdown.is_requested());
                     if first_failure.is_some() {
                         shutdown.request();
                     }

@@ -203,7 +203,9 @@ fn part_with(id: &ObjectId, sync: &SyncKey, seen: Option<&Seen>, claims: &Claims
         return Prune::Forget("pruning is off".to_owned());
     }
     if live.prune_disabled {
-        return Prune::Forget("an annotation keeps it: towline.dev/prune or towline.dev/reconcile: disabled".to_owned());
+        return Prune::Forget(
+            "an annotation keeps it: towline.dev/prune or towline.dev/reconcile: disabled".to_owned(),
+        );
     }
     if id.kind.is("", "Namespace") && SYSTEM_NAMESPACES.contains(&id.name.as_str()) {
         return Prune::Forget("a cluster cannot be without it".to_owned());

@@ -92,7 +92,7 @@ pub fn resolve(manifests: Vec<Manifest>, kinds: &Kinds, sync: &SyncKey) -> Resul
         let origin = manifest.origin.clone();
         match resolve_one(manifest, kinds, &coming, sync) {
             Ok(object) => desired.push(object),
-            Err(problem) => mistakes.push(Mistake { origin, problem }),
+            Err((problem, may_pass)) => mistakes.push(Mistake { origin, problem, may_pass }),
         }
     }
     desired.sort_by(|a, b| order::key(&a.id).cmp(&order::key(&b.id)).then_with(|| a.origin.cmp(&b.origin)));
@@ -101,13 +101,13 @@ pub fn resolve(manifests: Vec<Manifest>, kinds: &Kinds, sync: &SyncKey) -> Resul
             && first.id == second.id
         {
             let problem = format!("{} stands twice: first at {}", second.id, first.origin);
-            mistakes.push(Mistake { origin: second.origin.clone(), problem });
+            mistakes.push(Mistake { origin: second.origin.clone(), problem, may_pass: false });
         }
     }
     for object in &desired {
         if let Some(other) = left_alone.get(&object.id) {
             let problem = format!("{} stands twice: at {other} it is to be left alone", object.id);
-            mistakes.push(Mistake { origin: object.origin.clone(), problem });
+            mistakes.push(Mistake { origin: object.origin.clone(), problem, may_pass: false });
         }
     }
     if !mistakes.is_empty() {
@@ -163,23 +163,25 @@ fn defined_by(manifests: &[Manifest]) -> Kinds {
     kinds
 }
 
-fn resolve_one(manifest: Manifest, kinds: &Kinds, coming: &Kinds, sync: &SyncKey) -> Result<Desired, String> {
+/// The error says, too, whether it may pass without another commit: a kind may still come.
+fn resolve_one(manifest: Manifest, kinds: &Kinds, coming: &Kinds, sync: &SyncKey) -> Result<Desired, (String, bool)> {
     let (group, version) = group_version(&manifest.api_version);
     let (kind, version) = (GroupKind::new(group, &manifest.kind), version.to_owned());
     // A definition in the set may add a version or replace a scope: it speaks first, and then has to be waited for.
     let served = kinds.scope(&kind, &version);
-    let scope = coming.scope(&kind, &version).or_else(|_| served.clone())?;
+    let scope = coming.scope(&kind, &version).or_else(|_| served.clone()).map_err(|problem| (problem, true))?;
     let namespace = match (scope, manifest.namespace) {
         (Scope::Cluster, None) => None,
         (Scope::Cluster, Some(namespace)) => {
-            return Err(format!("{kind} is cluster-scoped and has metadata.namespace {namespace}: remove it"));
+            let problem = format!("{kind} is cluster-scoped and has metadata.namespace {namespace}: remove it");
+            return Err((problem, false));
         }
         (Scope::Namespaced, Some(namespace)) => Some(namespace),
         // As `kubectl apply -n`: what names no namespace goes where its Sync is.
         (Scope::Namespaced, None) => Some(sync.namespace.clone()),
     };
     let mut value = manifest.value;
-    own(&mut value, namespace.as_deref(), sync)?;
+    own(&mut value, namespace.as_deref(), sync).map_err(|problem| (problem, false))?;
     let id = ObjectId { kind, namespace, name: manifest.name };
     let digest = digest(&value);
     let awaits_definition = served.is_err();

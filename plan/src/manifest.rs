@@ -27,6 +27,8 @@ pub struct Manifest {
 pub struct Mistake {
     pub origin: Origin,
     pub problem: String,
+    /// The cluster lacks something that may still come; what Git holds may be right.
+    pub may_pass: bool,
 }
 
 /// Reads all manifests below a path.
@@ -60,6 +62,7 @@ fn documents(path: &str, contents: &[u8]) -> Result<Vec<(Value, Origin)>, Mistak
     let text = std::str::from_utf8(contents).map_err(|e| Mistake {
         origin: at(1 + contents[..e.valid_up_to()].iter().filter(|b| **b == b'\n').count() as u64),
         problem: "not UTF-8".to_owned(),
+        may_pass: false,
     })?;
     // kubectl reads `0644` as octal (YAML 1.1), and a file mode that became 644 would be a silent change.
     let options = serde_saphyr::options! { legacy_octal_numbers: true, with_snippet: false };
@@ -67,6 +70,7 @@ fn documents(path: &str, contents: &[u8]) -> Result<Vec<(Value, Origin)>, Mistak
         serde_saphyr::from_multiple_with_options(text, options).map_err(|e| Mistake {
             origin: at(e.location().map_or(1, |l| l.line())),
             problem: format!("not valid YAML: {}", without_place(&e)),
+            may_pass: false,
         })?;
     Ok(documents
         .into_iter()
@@ -95,7 +99,7 @@ fn expand(
 ) {
     let mut problem = |problem: String| {
         let problem = item.map_or(problem.clone(), |index| format!("items[{index}]: {problem}"));
-        mistakes.push(Mistake { origin: origin.clone(), problem });
+        mistakes.push(Mistake { origin: origin.clone(), problem, may_pass: false });
     };
     let Value::Object(map) = &value else {
         return problem("a manifest is a mapping with apiVersion, kind and metadata".to_owned());

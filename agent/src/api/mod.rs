@@ -30,8 +30,8 @@ pub const ACCEPT_INVENTORY: &str = "towline.dev/accept-inventory";
 
 /// The custom resource definitions, in the order they are documented.
 #[must_use]
-pub fn definitions()
--> Vec<k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition> {
+pub fn definitions() -> Vec<k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition>
+{
     use kube::CustomResourceExt as _;
     vec![GitSource::crd(), Sync::crd(), Inventory::crd()]
 }

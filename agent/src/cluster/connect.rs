@@ -19,7 +19,9 @@ pub enum ConnectError {
     Kubeconfig { path: PathBuf, source: Box<kube::config::KubeconfigError> },
     #[error("choosing the context in the kubeconfig")]
     Context(#[source] Box<kube::config::KubeconfigError>),
-    #[error("finding a cluster: neither in-cluster credentials nor a kubeconfig (set kubernetes.kubeconfig or KUBECONFIG)")]
+    #[error(
+        "finding a cluster: neither in-cluster credentials nor a kubeconfig (set kubernetes.kubeconfig or KUBECONFIG)"
+    )]
     Infer(#[source] Box<kube::config::InferConfigError>),
     #[error("building the client")]
     Client(#[source] Box<kube::Error>),

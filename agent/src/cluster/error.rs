@@ -4,6 +4,10 @@
 
 use std::time::Duration;
 
+/// How kube-apiserver's answer begins when an applied object does not fit its schema (seen on 1.37): its status is 500, and
+/// its reason says no more.
+const UNTYPED: &str = "failed to create typed patch object";
+
 /// A failed request to the API server.
 #[derive(Debug, thiserror::Error)]
 #[error("{what}")]
@@ -57,6 +61,10 @@ impl RequestError {
     /// The API server judged the request and will judge it the same way again: 4xx, except those that say "later".
     #[must_use]
     pub fn is_refusal(&self) -> bool {
+        // The server answers 500 where a field is not in the schema; no other try will put it there.
+        if matches!(&self.source, Cause::Status { code: 500, message, .. } if message.starts_with(UNTYPED)) {
+            return true;
+        }
         // 401: our credentials, not the object. 408, 429: later. 409: somebody was faster.
         matches!(self.code(), Some(code @ 400..=499) if !matches!(code, 401 | 408 | 409 | 429))
     }

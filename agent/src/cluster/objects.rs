@@ -2,7 +2,9 @@
 
 use futures::{StreamExt as _, TryStreamExt as _};
 use kube::ResourceExt as _;
-use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, Preconditions, PropagationPolicy, ValidationDirective};
+use kube::api::{
+    Api, DeleteParams, ListParams, Patch, PatchParams, Preconditions, PropagationPolicy, ValidationDirective,
+};
 use kube::core::DynamicObject;
 use serde_json::Value;
 use towline_plan::desired::Desired;
@@ -97,7 +99,11 @@ impl Cluster {
     ///
     /// # Errors
     /// The first list that fails: a part of the answer would be taken for all of it.
-    pub async fn list_owned(&self, served: &Served, sync: &SyncKey) -> Result<Vec<(ObjectId, String, Live)>, RequestError> {
+    pub async fn list_owned(
+        &self,
+        served: &Served,
+        sync: &SyncKey,
+    ) -> Result<Vec<(ObjectId, String, Live)>, RequestError> {
         let labels = format!("{LABEL_SYNC_NAME}={},{LABEL_SYNC_NAMESPACE}={}", sync.name, sync.namespace);
         let params = ListParams::default().labels(&labels);
         let lists = served.preferred().map(|(kind, resource)| {

@@ -18,7 +18,13 @@ const RECORDS_MANAGER: &str = "towline-agent";
 
 /// One of Towline's own kinds.
 pub trait Record:
-    Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned + Send + 'static
+    Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+    + Clone
+    + Debug
+    + Serialize
+    + DeserializeOwned
+    + Send
+    + 'static
 {
 }
 
@@ -90,10 +96,15 @@ impl Cluster {
         let params = PatchParams::apply("towline-bootstrap").force();
         let sources: Api<GitSource> = Api::namespaced(self.client.clone(), namespace);
         let source = Patch::Apply(GitSource::new(name, source));
-        bounded(|| format!("applying the bootstrap GitSource {namespace}/{name}"), sources.patch(name, &params, &source)).await?;
+        bounded(
+            || format!("applying the bootstrap GitSource {namespace}/{name}"),
+            sources.patch(name, &params, &source),
+        )
+        .await?;
         let syncs: Api<Sync> = Api::namespaced(self.client.clone(), namespace);
         let sync = Patch::Apply(Sync::new(name, sync));
-        bounded(|| format!("applying the bootstrap Sync {namespace}/{name}"), syncs.patch(name, &params, &sync)).await?;
+        bounded(|| format!("applying the bootstrap Sync {namespace}/{name}"), syncs.patch(name, &params, &sync))
+            .await?;
         Ok(())
     }
 }

@@ -18,8 +18,8 @@ use towline_plan::object::{GroupKind, LABEL_SYNC_NAME, ObjectId, SyncKey};
 use towline_plan::observed::Live;
 use towline_plan::watched::Watched;
 
-use super::{Cluster, Served};
 use super::live::{Meta, live};
+use super::{Cluster, Served};
 
 /// Locks a mutex whose holder may have panicked: the index behind it is valid after every single step.
 pub fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

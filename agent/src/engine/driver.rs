@@ -76,7 +76,8 @@ impl Driver {
         let (bus, mut news) = bus.unzip();
         let reporting = Reporting { cluster: context.cluster.clone(), name: cluster_name, bus };
         let (passes, fetches) = (Arc::new(Semaphore::new(PASSES_AT_ONCE)), Arc::new(Semaphore::new(FETCHES_AT_ONCE)));
-        let mut driver = Self { engine, context, reporting, storage, tasks, shutdown, jobs, passes, fetches, passing: 0, readiness };
+        let mut driver =
+            Self { engine, context, reporting, storage, tasks, shutdown, jobs, passes, fetches, passing: 0, readiness };
         loop {
             let due = driver.engine.next(Timestamp::now());
             let event = tokio::select! {
@@ -138,6 +139,10 @@ impl Driver {
                     let _turn = turns.acquire().await;
                     fetching::fetch(job, storage, jobs, shutdown).await;
                 });
+            }
+            Action::Recover { source, url, revision } => {
+                let (storage, jobs) = (Arc::clone(&self.storage), self.jobs.clone());
+                self.job(format!("recover {source}"), fetching::recover(source, url, revision, storage, jobs));
             }
             Action::WriteSource(write) => {
                 let (cluster, jobs) = (self.context.cluster.clone(), self.jobs.clone());

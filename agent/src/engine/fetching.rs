@@ -37,8 +37,7 @@ pub(super) async fn fetch(job: Job, storage: Arc<Path>, events: mpsc::Sender<Eve
     let (source, number) = (job.source.clone(), job.number);
     let interrupt = Arc::new(AtomicBool::new(false));
     let (work_interrupt, work_events) = (Arc::clone(&interrupt), events.clone());
-    let mut work =
-        tokio::task::spawn_blocking(move || fetch_blocking(job, &storage, &work_events, &work_interrupt));
+    let mut work = tokio::task::spawn_blocking(move || fetch_blocking(job, &storage, &work_events, &work_interrupt));
     let result = tokio::select! {
         result = &mut work => result,
         () = shutdown.requested() => {
@@ -46,11 +45,30 @@ pub(super) async fn fetch(job: Job, storage: Arc<Path>, events: mpsc::Sender<Eve
             work.await
         }
     };
-    let result = result.unwrap_or_else(|panic| {
-        Err(FetchFailure { message: format!("an internal error: {panic}"), retryable: true })
-    });
+    let result = result
+        .unwrap_or_else(|panic| Err(FetchFailure { message: format!("an internal error: {panic}"), retryable: true }));
     // The loop is gone only while the process ends.
     let _ = events.send(Event::Fetched { source, number, result }).await;
+}
+
+/// Offers what a status recorded, if the mirror still has it.
+pub(super) async fn recover(
+    source: SourceKey,
+    url: String,
+    revision: Revision,
+    storage: Arc<Path>,
+    events: mpsc::Sender<Event>,
+) {
+    let look = tokio::task::spawn_blocking(move || {
+        Mirror::open(&storage, &url)
+            .ok()
+            .filter(|mirror| mirror.holds(&revision.commit))
+            .map(|mirror| (mirror, revision))
+    });
+    // Without it the Syncs say that their source has no revision.
+    if let Ok(Some((mirror, revision))) = look.await {
+        let _ = events.send(Event::Recovered { source, revision, mirror: OpenMirror(mirror) }).await;
+    }
 }
 
 fn fetch_blocking(
@@ -60,8 +78,7 @@ fn fetch_blocking(
     interrupt: &Arc<AtomicBool>,
 ) -> Result<(OpenMirror, CommitId), FetchFailure> {
     let started = Instant::now();
-    let mirror = Mirror::open(storage, &job.url)
-        .map_err(|e| FetchFailure { message: chain(&e), retryable: true })?;
+    let mirror = Mirror::open(storage, &job.url).map_err(|e| FetchFailure { message: chain(&e), retryable: true })?;
     if let Some(revision) = job.recorded.filter(|revision| mirror.holds(&revision.commit)) {
         let (source, mirror) = (job.source.clone(), OpenMirror(mirror.clone()));
         let _ = events.blocking_send(Event::Recovered { source, revision, mirror });

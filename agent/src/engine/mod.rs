@@ -13,8 +13,8 @@ pub use driver::{Driver, Parts};
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::Timestamp;
 use crate::api::ResourceExt as _;
+use jiff::Timestamp;
 use towline_plan::inventory::Inventory as Owned;
 use towline_plan::object::SyncKey;
 use towline_proto::CommitId;
@@ -38,12 +38,26 @@ pub enum Event {
     /// An object of this Sync moved away from what Git says.
     Drift(SyncKey),
     /// The commit a status names is in the mirror: it can be worked from before Git was asked.
-    Recovered { source: SourceKey, revision: Revision, mirror: OpenMirror },
+    Recovered {
+        source: SourceKey,
+        revision: Revision,
+        mirror: OpenMirror,
+    },
     /// The fetch of this number ended; only the newest one of a source counts.
-    Fetched { source: SourceKey, number: u64, result: Result<(OpenMirror, CommitId), FetchFailure> },
+    Fetched {
+        source: SourceKey,
+        number: u64,
+        result: Result<(OpenMirror, CommitId), FetchFailure>,
+    },
     /// A source's status was written, or could not be.
-    Written { source: SourceKey, result: Result<Box<GitSource>, String> },
-    Passed { sync: SyncKey, passed: passing::Passed },
+    Written {
+        source: SourceKey,
+        result: Result<Box<GitSource>, String>,
+    },
+    Passed {
+        sync: SyncKey,
+        passed: passing::Passed,
+    },
     /// A moment that was waited for has come.
     Due,
 }
@@ -68,6 +82,12 @@ pub struct FetchFailure {
 /// What the driver is to do.
 pub enum Action {
     Fetch(fetching::Job),
+    /// Looks for what was fetched before a restart, without asking Git.
+    Recover {
+        source: SourceKey,
+        url: String,
+        revision: Revision,
+    },
     WriteSource(Box<source::Write>),
     Pass(Box<passing::Job>),
     /// Says why a Sync does not run.

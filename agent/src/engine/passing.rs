@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
 use crate::api::ResourceExt as _;
+use jiff::Timestamp;
 use tokio::sync::{Semaphore, mpsc};
-use tracing::Instrument as _;
 use towline_daemon::error::chain;
 use towline_proto::{ClusterName, Wire as _};
+use tracing::Instrument as _;
 
 use super::Event;
 use crate::api::{self, Conditions, Inventory, Sync, SyncStatus, Verdict};

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::api::ResourceExt as _;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use crate::api::ResourceExt as _;
 use towline_plan::schedule::source::{SourceSchedule, Verdict as Tip};
 use towline_proto::{CommitEvent, CommitId, RefName, RepositoryId};
 
@@ -31,6 +31,8 @@ pub(super) struct SourceEntry {
     pub revision: Option<Revision>,
     /// Where that revision is.
     pub mirror: Option<OpenMirror>,
+    /// A suspended source was looked for in its mirror: what was fetched stays in use, also over a restart.
+    pub recovering: bool,
     /// What the status is to say; written when it differs.
     pub wanted: Wanted,
     pub writing: bool,
@@ -143,7 +145,8 @@ impl Engine {
             Err(problem) => (None, Some(problem)),
         };
         let spec = &object.spec;
-        let interval = SignedDuration::try_from(std::time::Duration::from(spec.interval)).unwrap_or(SignedDuration::MAX);
+        let interval =
+            SignedDuration::try_from(std::time::Duration::from(spec.interval)).unwrap_or(SignedDuration::MAX);
         // A tenth of a second would be a denial of service of the host: the least that makes sense is a second.
         let (interval, suspend) = (interval.max(SignedDuration::from_secs(1)), spec.suspend);
         let requested = object.annotations().get(api::REQUESTED_AT).cloned();
@@ -159,6 +162,7 @@ impl Engine {
                     fetched: None,
                     revision: None,
                     mirror: None,
+                    recovering: false,
                     wanted: Wanted { events, ..Wanted::default() },
                     requested,
                     writing: false,
@@ -217,13 +221,16 @@ impl Engine {
             }
             BusEvent::ReconcileAll => {
                 self.sources.values_mut().for_each(|entry| entry.schedule.wake(None, at.now));
-                self.syncs.values_mut().for_each(|entry| entry.schedule.want(towline_plan::schedule::sync::Trigger::Request));
+                self.syncs
+                    .values_mut()
+                    .for_each(|entry| entry.schedule.want(towline_plan::schedule::sync::Trigger::Request));
             }
             BusEvent::Reconcile { namespace, name } => {
                 let key = SourceKey { namespace, name };
                 if let Some(entry) = self.syncs.get_mut(&key) {
                     entry.schedule.want(towline_plan::schedule::sync::Trigger::Request);
-                    let source = SourceKey { namespace: key.namespace, name: entry.object.spec.source_ref.name.clone() };
+                    let source =
+                        SourceKey { namespace: key.namespace, name: entry.object.spec.source_ref.name.clone() };
                     if let Some(source) = self.sources.get_mut(&source) {
                         source.schedule.wake(None, at.now);
                     }
@@ -295,6 +302,10 @@ impl Engine {
             Ok((mirror, commit)) => {
                 entry.fetched = Some(mirror);
                 let verdict = entry.schedule.fetched(&commit, at.now, at.dice);
+                if verdict == Tip::Unchanged && !entry.schedule.is_expecting() {
+                    // The event brought nothing new: what comes later does not come from its delivery.
+                    entry.delivery = None;
+                }
                 if verdict == Tip::Publish {
                     entry.wanted.tip = Some(commit.clone());
                 }
@@ -338,7 +349,8 @@ impl Engine {
         let Some(entry) = self.sources.get_mut(source) else { return };
         let (Some(tip), Some(status)) = (&entry.wanted.tip, &entry.object.status) else { return };
         let (Some(name), Some(sequence)) = (&status.revision, status.sequence) else { return };
-        if *name != revision_name(&entry.object, tip) || entry.revision.as_ref().is_some_and(|r| r.sequence == sequence) {
+        if *name != revision_name(&entry.object, tip) || entry.revision.as_ref().is_some_and(|r| r.sequence == sequence)
+        {
             return;
         }
         let delivery = entry.delivery.take();
@@ -351,6 +363,14 @@ impl Engine {
     pub(super) fn start_fetches(&mut self, at: Moment, actions: &mut Vec<Action>) {
         for (key, entry) in &mut self.sources {
             let Some(reference) = entry.reference() else { continue };
+            if entry.object.spec.suspend && !entry.recovering {
+                entry.recovering = true;
+                actions.extend(entry.recorded().map(|revision| Action::Recover {
+                    source: key.clone(),
+                    url: entry.object.spec.url.clone(),
+                    revision,
+                }));
+            }
             if entry.writing || entry.invalid.is_some() || !entry.schedule.start(at.now) {
                 continue;
             }

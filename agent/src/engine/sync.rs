@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use jiff::SignedDuration;
-use crate::api::ResourceExt as _;
 use crate::api::Duration;
+use crate::api::ResourceExt as _;
+use jiff::SignedDuration;
 use tokio_util::sync::CancellationToken;
 use towline_plan::object::SyncKey;
 use towline_plan::schedule::sync::{Ended, Settings, SyncSchedule, Trigger};

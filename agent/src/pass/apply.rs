@@ -66,14 +66,16 @@ pub(super) async fn apply(
             Some(inventory::write(cx, pass, record, ahead, rebuilt.as_deref(), None).await?)
         }
     };
-    let mut work =
-        Work { cx, pass, redactor, served, owned: ahead.clone(), actions: Vec::new(), problems: Vec::new() };
+    let mut work = Work { cx, pass, redactor, served, owned: ahead.clone(), actions: Vec::new(), problems: Vec::new() };
     let whole = work.stages(plan.stages()).await;
     let mut kept = Vec::new();
     let mut held = Vec::new();
     let mut prune_failed = false;
     if whole && !pass.halt.is_cancelled() {
         for step in plan.prune() {
+            if pass.halt.is_cancelled() {
+                break;
+            }
             match (&step.prune, plan.held()) {
                 (Prune::Delete { .. }, Some(_)) => held.push(step.id.clone()),
                 (Prune::Keep(why), _) => kept.push((step.id.clone(), why.clone())),
@@ -105,7 +107,11 @@ pub(super) async fn apply(
 impl Work<'_> {
     /// Answers whether every object of every stage was applied.
     async fn stages(&mut self, stages: &[(Stage, Vec<ApplyStep>)]) -> bool {
-        let kinds = stages.iter().flat_map(|(_, steps)| steps).map(|step| (&step.desired.id.kind, step.desired.version.as_str())).collect();
+        let kinds = stages
+            .iter()
+            .flat_map(|(_, steps)| steps)
+            .map(|step| (&step.desired.id.kind, step.desired.version.as_str()))
+            .collect();
         for (stage, steps) in stages {
             let decided = self.decide(steps).await;
             let how = entry(decided.values().map(|(_, apply)| apply));
@@ -253,6 +259,7 @@ impl Work<'_> {
             Prune::Forget(why) => Deed::Skipped(why.clone()),
             Prune::Keep(_) => return true,
         };
+        tracing::info!(object = %step.id, action = deed.word(), "pruned");
         locked(&self.cx.watches.watched).forget(&step.id);
         self.owned.0.remove(&step.id);
         self.actions.push(Action { id: step.id.clone(), deed });

@@ -107,10 +107,8 @@ async fn stages(cx: &Context, pass: &Pass) -> Result<Outcome, Failure> {
     let redactor = Redactor::new(&desired);
     let owned = inventory::load(cx, pass, &served, &desired).await?;
     let observed = observe::observe(cx, pass, &served, &desired, &owned.inventory, &redactor).await?;
-    let prune = PruneRules {
-        enabled: spec.prune,
-        allow_kinds: spec.prune_policy.allow_kinds.iter().cloned().collect(),
-    };
+    let prune =
+        PruneRules { enabled: spec.prune, allow_kinds: spec.prune_policy.allow_kinds.iter().cloned().collect() };
     let plan = {
         // Claimed under the lock it was decided under: of two passes at once the second sees the claims of the first.
         let mut claims = locked(&cx.claims);
@@ -164,9 +162,7 @@ async fn read(pass: &Pass, path: &str) -> Result<Tree, Failure> {
     blocking(move || mirror.read(&commit, &path, &Limits::default()).map_err(Failure::from)).await
 }
 
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
-) -> Result<T, Failure> {
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Failure> + Send + 'static) -> Result<T, Failure> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|e| Err(Failure::internal(&e)))
 }
 

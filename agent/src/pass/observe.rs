@@ -89,7 +89,13 @@ fn verified(cx: &Context, pass: &Pass, desired: &[Desired]) -> BTreeMap<ObjectId
 }
 
 /// Asks the API server what an apply would do.
-pub(super) async fn judge(cx: &Context, pass: &Pass, served: &Served, object: &Desired, redactor: &Redactor) -> Judgement {
+pub(super) async fn judge(
+    cx: &Context,
+    pass: &Pass,
+    served: &Served,
+    object: &Desired,
+    redactor: &Redactor,
+) -> Judgement {
     // A definition of the same commit may bring the kind, or one more version of it.
     if !served.kinds.serves_in(&object.id.kind, &object.version) {
         return Judgement::Later;

@@ -87,7 +87,9 @@ impl Failure {
     /// All mistakes, one a line.
     #[must_use]
     pub fn mistakes(mistakes: Vec<Mistake>) -> Self {
-        Self::build(mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+        let retryable = mistakes.iter().all(|mistake| mistake.may_pass);
+        let message = mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+        Self { retryable, ..Self::build(message) }
     }
 
     #[must_use]

@@ -129,6 +129,12 @@ impl SourceSchedule {
         self.due = after(now, wait);
     }
 
+    /// Whether an event named a commit that no fetch has seen yet.
+    #[must_use]
+    pub fn is_expecting(&self) -> bool {
+        self.expected.is_some()
+    }
+
     fn judge(&mut self, tip: &CommitId, now: Timestamp) -> Verdict {
         self.superseded.retain(|(_, at)| now.duration_since(*at) < SUPERSEDED);
         if self.tip.as_ref() == Some(tip) {

@@ -26,7 +26,7 @@ impl Jobs {
                 Action::Fetch(_) => self.fetches.push(action),
                 Action::WriteSource(_) => self.writes.push(action),
                 Action::Pass(_) => self.passes.push(action),
-                Action::Explain(_) | Action::Listen(_) | Action::Bury(_) => {}
+                Action::Recover { .. } | Action::Explain(_) | Action::Listen(_) | Action::Bury(_) => {}
             }
         }
     }

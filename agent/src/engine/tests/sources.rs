@@ -6,7 +6,7 @@ use super::world::{World, commit, fetch, interest, key, woken, words, write};
 use crate::api::{self, REQUESTED_AT};
 use crate::bus::BusEvent;
 use crate::cluster::{Change, ResourceEvent};
-use crate::engine::{Event, FetchFailure};
+use crate::engine::{Action, Event, FetchFailure};
 use crate::pass::{End, Revision};
 
 fn events_ready(world: &World, name: &str) -> (bool, String) {
@@ -116,6 +116,23 @@ async fn what_the_status_recorded_is_worked_from_before_git_answers() {
     let after = world.fetched(&actions, 1);
     assert!(!words(&after).contains(&"pass a".to_owned()), "the same commit is no news: {:?}", words(&after));
     assert_eq!(world.engine.sources[&key("s")].revision.as_ref().map(|r| r.sequence), Some(revision.sequence));
+}
+
+#[tokio::test]
+async fn what_a_suspended_source_had_fetched_stays_in_use_over_a_restart() {
+    let mut stored = World::settled().stored("s");
+    stored.spec.suspend = true;
+    let mut world = World::new();
+    let sync = world.sync("a", "s", json!({}));
+    world.handle(Event::Resource(ResourceEvent::Source(None, Change::Listed(vec![stored]))));
+    world.handle(Event::Resource(ResourceEvent::Sync(None, Change::Listed(vec![sync]))));
+    let actions = world.handle(Event::Resource(ResourceEvent::Inventory(None, Change::Listed(Vec::new()))));
+    let Some(Action::Recover { revision, .. }) = actions.iter().find(|a| matches!(a, Action::Recover { .. })) else {
+        panic!("{:?}", words(&actions))
+    };
+    let recovered = Event::Recovered { source: key("s"), revision: revision.clone(), mirror: world.mirror() };
+    assert_eq!(words(&world.handle(recovered)), ["pass a"]);
+    assert!(!words(&world.wait(3_600)).iter().any(|word| word.starts_with("recover")), "once is enough");
 }
 
 #[tokio::test]

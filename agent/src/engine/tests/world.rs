@@ -32,6 +32,7 @@ pub(super) struct World {
 pub(super) fn words(actions: &[Action]) -> Vec<String> {
     let word = |action: &Action| match action {
         Action::Fetch(job) => format!("fetch {}", job.source.name),
+        Action::Recover { source, revision, .. } => format!("recover {} {}", source.name, revision.name),
         Action::WriteSource(write) => format!("write {}", write.source.name),
         Action::Pass(job) => format!("pass {}", job.pass.key.name),
         Action::Explain(explanation) => format!("explain {}", explanation.sync.name_any()),
