@@ -166,6 +166,9 @@ impl Driver {
             Action::Explain(explanation) => {
                 self.job("explain".to_owned(), passing::explain(*explanation, self.reporting.clone()));
             }
+            Action::Warn(warning) => {
+                self.job("warn".to_owned(), passing::warn(*warning, self.reporting.clone()));
+            }
             Action::Listen(interests) => {
                 if let Some(bus) = &self.reporting.bus {
                     bus.interests(interests);

@@ -92,6 +92,8 @@ pub enum Action {
     Pass(Box<passing::Job>),
     /// Says why a Sync does not run.
     Explain(Box<passing::Explanation>),
+    /// Says that something works against a Sync.
+    Warn(Box<passing::Warning>),
     /// Listen to these refs from now on.
     Listen(BTreeSet<Interest>),
     /// A Sync is gone: its tombstone is reported.
@@ -157,7 +159,7 @@ impl Engine {
             Event::Recovered { source, revision, mirror } => self.recovered(&source, revision, mirror),
             Event::Fetched { source, number, result } => self.fetched(&source, number, result, at),
             Event::Written { source, result } => self.written(&source, result, at),
-            Event::Passed { sync, passed } => self.passed(&sync, passed, at),
+            Event::Passed { sync, passed } => self.passed(&sync, passed, at, &mut actions),
             Event::Due => {}
         }
         if self.is_listed() {

@@ -13,11 +13,13 @@ use super::Event;
 use crate::api::{self, Conditions, Inventory, Sync, SyncStatus, Verdict};
 use crate::bus::{Bus, Report};
 use crate::cluster::{Cluster, EventKind, RequestError};
-use crate::pass::{self, Context, End, Failure, Outcome, Pass, Reason};
+use crate::pass::{self, Action, Context, Deed, End, Failure, Outcome, Pass, Reason};
 use crate::report::{self, News};
 
 /// How often a status write is repeated because somebody else wrote in between.
 const CONFLICTS_MAX: usize = 5;
+/// Reverted objects named one by one in a warning.
+const NAMED_MAX: usize = 10;
 
 /// One pass to run.
 pub struct Job {
@@ -26,6 +28,12 @@ pub struct Job {
 
 /// Why a Sync does not run.
 pub struct Explanation {
+    pub sync: Arc<Sync>,
+    pub message: String,
+}
+
+/// Something works against a Sync.
+pub struct Warning {
     pub sync: Arc<Sync>,
     pub message: String,
 }
@@ -39,6 +47,8 @@ pub struct Passed {
     /// The Sync as its status was written, or, in the version that was read, with what is counted and not worth a write.
     pub object: Option<Box<Sync>>,
     pub inventory: Option<Inventory>,
+    /// What was put back, in words.
+    pub reverted: Vec<String>,
 }
 
 /// What jobs report through.
@@ -110,7 +120,17 @@ async fn say(reporting: &Reporting, pass: &Pass, outcome: Outcome) -> Passed {
         End::Superseded => None,
         _ => write(reporting, pass, &outcome, now).await,
     };
-    Passed { uid: pass.sync.uid(), end: outcome.end, object, inventory: outcome.inventory }
+    let reverted = reverted(&outcome);
+    Passed { uid: pass.sync.uid(), end: outcome.end, object, inventory: outcome.inventory, reverted }
+}
+
+/// The objects put back and who had changed them: as many as a person reads.
+fn reverted(outcome: &Outcome) -> Vec<String> {
+    let words = |action: &Action| match &action.deed {
+        Deed::Reverted(what) => Some(format!("{} ({what})", action.id)),
+        _ => None,
+    };
+    outcome.actions.iter().filter_map(words).take(NAMED_MAX).collect()
 }
 
 fn log(pass: &Pass, outcome: &Outcome, now: Timestamp) {
@@ -190,6 +210,13 @@ async fn write_status(cluster: &Cluster, sync: &Sync, status: SyncStatus) -> Res
         }
         tries += 1;
     }
+}
+
+/// Says that something works against a Sync. The Sync is as Git says all the same: its conditions stay.
+pub(super) async fn warn(warning: Warning, reporting: Reporting) {
+    let Warning { sync, message } = warning;
+    tracing::warn!(sync = %super::key(&*sync), message_text = message, "reverted again and again");
+    reporting.cluster.announce(&*sync, EventKind::Warning, "DriftRepeated", &message).await;
 }
 
 /// Says on a Sync why no pass runs.

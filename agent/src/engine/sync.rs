@@ -131,8 +131,8 @@ impl Engine {
         }
     }
 
-    pub(super) fn passed(&mut self, key: &SyncKey, passed: Passed, at: Moment) {
-        let Passed { uid, end, object, inventory } = passed;
+    pub(super) fn passed(&mut self, key: &SyncKey, passed: Passed, at: Moment, actions: &mut Vec<Action>) {
+        let Passed { uid, end, object, inventory, reverted } = passed;
         if let Some(inventory) = inventory {
             self.inventory_applied(inventory);
         } else if matches!(end, End::Failed(_)) {
@@ -149,7 +149,14 @@ impl Engine {
             End::Failed(failure) => Ended::Failed { retryable: failure.retryable },
             End::Superseded => Ended::Superseded,
         };
-        entry.schedule.ended(how, at.now, at.dice);
+        let was_fought = entry.schedule.is_fought();
+        entry.schedule.ended(how, !reverted.is_empty(), at.now, at.dice);
+        if !was_fought && entry.schedule.is_fought() {
+            let reverted = reverted.join(", ");
+            let message =
+                format!("something keeps changing what is put back, which is done less often now: {reverted}");
+            actions.push(Action::Warn(Box::new(passing::Warning { sync: Arc::clone(&entry.object), message })));
+        }
         // As the watch would tell: what was changed since the last event of the watch came along with the answer.
         match object.filter(|object| object.uid() == uid) {
             Some(counted) if counted.resource_version() == entry.object.resource_version() => {

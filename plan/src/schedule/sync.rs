@@ -1,12 +1,20 @@
 //! One Sync: when a pass runs, at which revision, and what cuts it short.
 //!
 //! The order of revisions is the source's sequence. A revision with a smaller sequence than one already attempted is never
-//! taken up; one with a larger sequence cuts a running pass short.
+//! taken up; one with a larger sequence cuts a running pass short. Drift is reverted at once, unless something else writes the
+//! same fields again each time: then later and later, or the two would keep each other and the API server busy for good.
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use super::{after, backoff, jittered};
+
+/// Reverts in a row that are made at once: a person who tries it out again and again never waits.
+const REVERTS_AT_ONCE: u32 = 3;
+/// First wait between reverts in a row beyond these; doubles up to the retry interval.
+const REVERT_AGAIN: SignedDuration = SignedDuration::from_secs(1);
+/// Reverts further apart than this are not in a row; longer where the waits between them are.
+const CALM: SignedDuration = SignedDuration::from_secs(60);
 
 /// Why a pass runs. All of them run the same pass; the reason is for the trail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -73,13 +81,19 @@ pub struct SyncSchedule {
     /// The largest sequence ever attempted, also before a restart.
     attempted: u64,
     running: Option<Start>,
-    /// What asks for the next pass, the strongest reason.
+    /// What asks for the next pass, the strongest reason; drift aside, which may have to wait.
     wanted: Option<Trigger>,
+    drifted: bool,
     /// What all reasons together ask of the next pass, and what passes that did not succeed still owe.
     look: Look,
-    due: Timestamp,
-    due_trigger: Trigger,
+    /// When everything is looked at again, whatever happens until then and however it ends.
+    full: Timestamp,
+    /// When what failed is tried again, if that is before everything is looked at.
+    retry: Option<Timestamp>,
     failures: u32,
+    /// Passes in a row that drift started and that put something back, and when the last one ended.
+    reverts: u32,
+    reverted_at: Timestamp,
 }
 
 /// A pass that starts now.
@@ -112,11 +126,14 @@ impl SyncSchedule {
             attempted,
             running: None,
             wanted: Some(Trigger::Settings),
+            drifted: false,
             // Nothing is watched yet, and what happened while nobody watched is unknown.
             look: Look::All,
-            due: now,
-            due_trigger: Trigger::Interval,
+            full: now,
+            retry: None,
             failures: 0,
+            reverts: 0,
+            reverted_at: now,
         }
     }
 
@@ -147,7 +164,10 @@ impl SyncSchedule {
 
     /// Something asks for a pass.
     pub fn want(&mut self, trigger: Trigger) {
-        self.wanted = self.wanted.max(Some(trigger));
+        match trigger {
+            Trigger::Drift => self.drifted = true,
+            trigger => self.wanted = self.wanted.max(Some(trigger)),
+        }
         self.look = self.look.max(trigger.look());
     }
 
@@ -157,7 +177,9 @@ impl SyncSchedule {
         if self.running.is_some() || self.settings.suspended || self.offered.is_none() {
             return None;
         }
-        Some(if self.wanted.is_some() { now } else { self.due })
+        let wanted = self.wanted.map(|_| now);
+        let drift = self.drifted.then(|| self.revert_after().map_or(now, |after| after.max(now)));
+        [wanted, drift, self.retry].into_iter().flatten().chain([self.full]).min()
     }
 
     /// Whether a pass starts now, and at which revision.
@@ -166,10 +188,15 @@ impl SyncSchedule {
             return None;
         }
         let sequence = self.offered?;
-        let trigger = self.wanted.take().unwrap_or(self.due_trigger);
+        let is_full = self.full <= now;
+        // Any pass looks at what drifted: it need not wait for a turn of its own.
+        let drift = std::mem::take(&mut self.drifted).then_some(Trigger::Drift);
+        let due = if is_full { Trigger::Interval } else { Trigger::Retry };
+        let trigger = self.wanted.take().max(drift).unwrap_or(due);
+        self.retry = None;
         let mut look = std::mem::replace(&mut self.look, Look::IfTouched);
-        if self.due <= now {
-            look = look.max(self.due_trigger.look());
+        if is_full {
+            look = Look::All;
         }
         let start = Start { sequence, trigger, look };
         self.running = Some(start);
@@ -177,34 +204,52 @@ impl SyncSchedule {
         Some(start)
     }
 
-    /// The running pass ended.
-    pub fn ended(&mut self, how: Ended, now: Timestamp, dice: f64) {
-        let look = self.running.take().map_or(Look::All, |start| start.look);
-        let (wait, trigger) = match how {
-            Ended::Superseded => {
-                self.look = self.look.max(look);
-                (SignedDuration::ZERO, Trigger::Revision)
-            }
-            Ended::Succeeded => {
-                self.failures = 0;
-                // The interval counts from the last look at everything: commits that come more often do not put it off.
-                if look != Look::All && self.due_trigger == Trigger::Interval && self.due > now {
-                    return;
-                }
-                (jittered(self.settings.interval, dice), Trigger::Interval)
-            }
-            Ended::Failed { retryable } => {
-                // Half a pass may be done: an unchanged read set proves nothing.
-                self.look = self.look.max(look).max(Look::Moved);
-                self.failures = self.failures.saturating_add(1);
-                let wait = match retryable {
-                    true => backoff(self.settings.retry_interval, self.settings.interval, self.failures),
-                    false => self.settings.interval,
-                };
-                (jittered(wait, dice), Trigger::Retry)
-            }
+    /// The running pass ended. `reverted`: it put back what somebody else had changed.
+    pub fn ended(&mut self, how: Ended, reverted: bool, now: Timestamp, dice: f64) {
+        let (look, trigger) = self.running.take().map_or((Look::All, None), |start| (start.look, Some(start.trigger)));
+        if reverted && trigger == Some(Trigger::Drift) {
+            let in_a_row = now.duration_since(self.reverted_at) < self.calm();
+            self.reverts = if in_a_row { self.reverts.saturating_add(1) } else { 1 };
+            self.reverted_at = now;
+        }
+        if how == Ended::Superseded {
+            self.look = self.look.max(look);
+            self.wanted = self.wanted.or(Some(Trigger::Revision));
+            return;
+        }
+        // Counted from the last look at everything: passes that come more often do not put it off, and a Sync that is held
+        // or fails all the time is owed one, too.
+        if look == Look::All {
+            self.full = after(now, jittered(self.settings.interval, dice));
+        }
+        let Ended::Failed { retryable } = how else {
+            self.failures = 0;
+            return;
         };
-        (self.due, self.due_trigger) = (after(now, wait), trigger);
+        // Half a pass may be done: an unchanged read set proves nothing.
+        self.look = self.look.max(look).max(Look::Moved);
+        self.failures = self.failures.saturating_add(1);
+        let wait = backoff(self.settings.retry_interval, self.settings.interval, self.failures);
+        // Once the waits are that long, the look at everything is the next try.
+        let sooner = retryable && wait < self.settings.interval;
+        self.retry = sooner.then(|| after(now, jittered(wait, dice)));
+    }
+
+    /// Whether something changes again and again what passes put back.
+    #[must_use]
+    pub fn is_fought(&self) -> bool {
+        self.reverts > REVERTS_AT_ONCE
+    }
+
+    /// Drift waits until then, if it has to.
+    fn revert_after(&self) -> Option<Timestamp> {
+        let waits = self.reverts.saturating_add(1).checked_sub(REVERTS_AT_ONCE).filter(|waits| *waits > 0)?;
+        Some(after(self.reverted_at, backoff(REVERT_AGAIN, self.settings.retry_interval, waits)))
+    }
+
+    /// Longer than the longest wait between two reverts, which would end the row otherwise.
+    fn calm(&self) -> SignedDuration {
+        CALM.max(self.settings.retry_interval.saturating_mul(2))
     }
 
     #[must_use]

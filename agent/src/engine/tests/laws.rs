@@ -26,7 +26,8 @@ impl Jobs {
                 Action::Fetch(_) => self.fetches.push(action),
                 Action::WriteSource(_) => self.writes.push(action),
                 Action::Pass(_) => self.passes.push(action),
-                Action::Recover { .. } | Action::Explain(_) | Action::Listen(_) | Action::Bury(_) => {}
+                Action::Recover { .. } | Action::Explain(_) | Action::Warn(_) | Action::Listen(_) | Action::Bury(_) => {
+                }
             }
         }
     }
@@ -67,7 +68,7 @@ fn step(world: &mut World, jobs: &mut Jobs, what: u8, pick: u8) {
                 (false, 1) => End::Failed(Failure::build("bad".to_owned())),
                 (false, _) => End::Succeeded,
             };
-            world.passed(&job, end)
+            world.reverted(&job, end, vec!["x".to_owned(); usize::from(pick / 3 % 2)])
         }
         8 => {
             let sync = world.sync(name, "s", json!({"suspend": pick.is_multiple_of(3)}));

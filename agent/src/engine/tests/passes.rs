@@ -37,6 +37,31 @@ async fn drift_during_a_pass_leads_to_another() {
 }
 
 #[tokio::test]
+async fn a_fight_over_a_field_is_told_once_and_is_no_hot_loop() {
+    let mut world = World::settled();
+    let what = || vec!["ConfigMap/ns/c (it was changed by kubectl)".to_owned()];
+    let mut waited = 0;
+    let mut told = Vec::new();
+    for _ in 0..20 {
+        let mut actions = world.handle(Event::Drift(key("a")));
+        // The source is polled meanwhile, which is of no interest here.
+        while !words(&actions).contains(&"pass a".to_owned()) {
+            let next = world.next().unwrap();
+            waited += next;
+            actions = world.wait(next);
+        }
+        let actions = world.reverted(&actions, End::Succeeded, what());
+        told.extend(actions.into_iter().filter_map(|action| match action {
+            crate::engine::Action::Warn(warning) => Some(warning.message),
+            _ => None,
+        }));
+    }
+    assert!(waited > 300, "twenty reverts took {waited} s");
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].contains("ConfigMap/ns/c (it was changed by kubectl)"), "{told:?}");
+}
+
+#[tokio::test]
 async fn own_echoes_cause_no_pass_and_an_annotation_causes_one() {
     for (annotation, trigger) in [(REQUESTED_AT, Trigger::Request), (ALLOW_DELETIONS, Trigger::Settings)] {
         let mut world = World::settled();
@@ -63,6 +88,7 @@ async fn a_spec_that_came_with_the_status_is_not_missed() {
         end: End::Succeeded,
         object: Some(Box::new(changed.clone())),
         inventory: None,
+        reverted: Vec::new(),
     };
     let actions = world.handle(Event::Passed { sync: pass(&running).pass.key.clone(), passed });
     assert_eq!(pass(&actions).pass.sync.spec.path, "./other");

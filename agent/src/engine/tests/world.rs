@@ -28,7 +28,7 @@ pub(super) struct World {
     _storage: TempDir,
 }
 
-/// What was decided, in words: `fetch s`, `write s`, `pass a`, `explain a`, `listen 1`, `bury a`.
+/// What was decided, in words: `fetch s`, `write s`, `pass a`, `explain a`, `warn a`, `listen 1`, `bury a`.
 pub(super) fn words(actions: &[Action]) -> Vec<String> {
     let word = |action: &Action| match action {
         Action::Fetch(job) => format!("fetch {}", job.source.name),
@@ -36,6 +36,7 @@ pub(super) fn words(actions: &[Action]) -> Vec<String> {
         Action::WriteSource(write) => format!("write {}", write.source.name),
         Action::Pass(job) => format!("pass {}", job.pass.key.name),
         Action::Explain(explanation) => format!("explain {}", explanation.sync.name_any()),
+        Action::Warn(warning) => format!("warn {}", warning.sync.name_any()),
         Action::Listen(interests) => format!("listen {}", interests.len()),
         Action::Bury(sync) => format!("bury {}", sync.name_any()),
     };
@@ -206,8 +207,13 @@ impl World {
 
     /// The first pass of these actions ends so, without a status to write.
     pub(super) fn passed(&mut self, actions: &[Action], end: End) -> Vec<Action> {
+        self.reverted(actions, end, Vec::new())
+    }
+
+    /// The same, and this was put back.
+    pub(super) fn reverted(&mut self, actions: &[Action], end: End, reverted: Vec<String>) -> Vec<Action> {
         let job = pass(actions);
-        let passed = passing::Passed { uid: job.pass.sync.uid(), end, object: None, inventory: None };
+        let passed = passing::Passed { uid: job.pass.sync.uid(), end, object: None, inventory: None, reverted };
         self.handle(Event::Passed { sync: job.pass.key.clone(), passed })
     }
 
