@@ -87,7 +87,7 @@ pub fn check(plan: Plan, ceiling: Ceiling, rebuilt: Option<&str>) -> CheckedPlan
         Some(Held::Emptied { entries })
     } else if deletions > ceiling.of(entries) {
         Some(Held::Ceiling { allowed: ceiling.of(entries), entries })
-    } else if plan.apply.iter().any(|s| matches!(s.apply, Apply::Refuse(_) | Apply::HoldBack(_))) {
+    } else if plan.apply.iter().any(|s| matches!(s.apply, Apply::Refuse(_) | Apply::Conflict(_) | Apply::HoldBack(_))) {
         Some(Held::Unapplied)
     } else {
         None
@@ -130,7 +130,7 @@ impl CheckedPlan {
     /// Whether the plan changes nothing and has nothing to say.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.prune.iter().all(|step| matches!(step.prune, Prune::Keep(_)))
+        self.prune.iter().all(|step| matches!(step.prune, Prune::Keep(_) | Prune::HandOver(_)))
             && self.stages.iter().flat_map(|(_, steps)| steps).all(|step| step.apply == Apply::Keep)
     }
 }
@@ -152,7 +152,7 @@ pub fn entry<'a>(steps: impl IntoIterator<Item = &'a Apply>) -> Entry {
     let mut entry = Entry::Whole;
     for step in steps {
         match step {
-            Apply::Refuse(_) => return Entry::No,
+            Apply::Refuse(_) | Apply::Conflict(_) => return Entry::No,
             Apply::HoldBack(_) => entry = Entry::Partly,
             Apply::Keep | Apply::Create | Apply::Configure | Apply::Revert(_) | Apply::WhenDefined => {}
         }

@@ -26,10 +26,12 @@ pub enum Apply {
     Configure,
     /// Git did not change, the cluster did: what happened to it, in words.
     Revert(String),
-    /// Judged when the stage it waits for is done.
+    /// Judged when the stages before it are done.
     WhenDefined,
-    /// It cannot be applied; its stage is not begun.
+    /// The API server refuses it; its stage is not begun.
     Refuse(String),
+    /// It is another Sync's; its stage is not begun.
+    Conflict(String),
     /// It cannot be judged now; it and later stages wait for the next pass.
     HoldBack(String),
 }
@@ -46,6 +48,9 @@ pub enum Prune {
     Forget(String),
     /// It stays in the inventory and is not touched.
     Keep(String),
+    /// Another Sync wants it: it stays in the inventory behind that claim until its owner labels name the other. So it is
+    /// never without an owner, in whichever order the two pass, and whether or not the other ever takes it.
+    HandOver(String),
 }
 
 /// One object Git wants, and what happens to it.
@@ -111,7 +116,7 @@ pub fn decide(situation: Situation<'_>) -> Plan {
                 None => claims.other(&desired.id, sync),
             };
             let apply = match other {
-                Some((other, _)) => Apply::Refuse(format!("{} belongs to Sync {other}, not to {sync}", desired.id)),
+                Some((other, _)) => Apply::Conflict(format!("{} belongs to Sync {other}, not to {sync}", desired.id)),
                 None => judge(&desired, entry, observed.judgements.get(&desired.id)),
             };
             // What another Sync has is claimed behind it: when it lets go, the object is handed over and not deleted.
@@ -127,6 +132,7 @@ pub fn decide(situation: Situation<'_>) -> Plan {
             ApplyStep { desired, apply }
         })
         .collect();
+    let apply = wait_for_earlier_stages(apply);
     let wanted: HashSet<&ObjectId> = apply.iter().map(|step| &step.desired.id).collect();
     let mut left: Vec<PruneStep> = inventory
         .0
@@ -138,8 +144,30 @@ pub fn decide(situation: Situation<'_>) -> Plan {
             prune: part_with(id, sync, observed.left.get(id), claims, prune),
         })
         .collect();
+    for step in left.iter().filter(|step| matches!(step.prune, Prune::HandOver(_))) {
+        if let Some(entry) = ahead.0.get_mut(&step.id) {
+            entry.claimed_at = i64::MAX;
+        }
+    }
     left.sort_by(|a, b| order::key(&b.id).cmp(&order::key(&a.id)));
     Plan { apply, prune: left, inventory: ahead, owned: inventory.0.len() }
+}
+
+/// What an object was refused for may be what an earlier stage of the same pass brings: a Pod's ServiceAccount, a binding's
+/// role, a webhook's server. It is judged again when that stage is done.
+fn wait_for_earlier_stages(mut steps: Vec<ApplyStep>) -> Vec<ApplyStep> {
+    let writes = |step: &&ApplyStep| {
+        matches!(step.apply, Apply::Create | Apply::Configure | Apply::Revert(_) | Apply::WhenDefined)
+    };
+    let Some(first) = steps.iter().filter(writes).map(|step| order::stage(&step.desired.id.kind)).min() else {
+        return steps;
+    };
+    for step in &mut steps {
+        if matches!(step.apply, Apply::Refuse(_) | Apply::HoldBack(_)) && first < order::stage(&step.desired.id.kind) {
+            step.apply = Apply::WhenDefined;
+        }
+    }
+    steps
 }
 
 /// What happens to one object Git wants, given what the API server says of it.
@@ -183,13 +211,9 @@ pub fn is_precious(kind: &GroupKind) -> bool {
 }
 
 fn part_with(id: &ObjectId, sync: &SyncKey, seen: Option<&Seen>, claims: &Claims, rules: &PruneRules) -> Prune {
-    if let Some((other, _)) = claims.other(id, sync) {
-        return Prune::Forget(format!("handed over to Sync {other}"));
-    }
     let live = match seen {
-        None | Some(Seen::Unknown) => {
-            return Prune::Keep("its kind is not served now: nothing is known of it".to_owned());
-        }
+        None => return Prune::Keep("nothing is known of it".to_owned()),
+        Some(Seen::Unknown(why)) => return Prune::Keep(why.clone()),
         Some(Seen::Absent) => return Prune::Forget("already gone".to_owned()),
         Some(Seen::Unlabelled) => return Prune::Forget("its owner labels were taken away".to_owned()),
         Some(Seen::Present(live)) => live,
@@ -198,6 +222,12 @@ fn part_with(id: &ObjectId, sync: &SyncKey, seen: Option<&Seen>, claims: &Claims
         Some(owner) if owner == sync => {}
         Some(other) => return Prune::Forget(format!("its owner labels name Sync {other}")),
         None => return Prune::Forget("its owner labels were taken away".to_owned()),
+    }
+    if let Some((other, _)) = claims.other(id, sync) {
+        return Prune::HandOver(format!("Sync {other} takes it over at its next pass"));
+    }
+    if !live.applied {
+        return Prune::Forget("Towline applied nothing of it: its owner labels were copied".to_owned());
     }
     if !rules.enabled {
         return Prune::Forget("pruning is off".to_owned());

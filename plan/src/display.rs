@@ -58,6 +58,7 @@ fn stage_word(stage: Stage) -> &'static str {
     match stage {
         Stage::Definitions => "definitions",
         Stage::Foundations => "foundations",
+        Stage::Accounts => "accounts",
         Stage::Classes => "classes",
         Stage::Rest => "rest",
         Stage::Webhooks => "webhooks",
@@ -70,8 +71,8 @@ fn write_apply(f: &mut fmt::Formatter<'_>, step: &ApplyStep) -> fmt::Result {
         Apply::Create => ("create", ""),
         Apply::Configure => ("configure", ""),
         Apply::Revert(what) => ("revert", what.as_str()),
-        Apply::WhenDefined => ("decide later", "what it needs comes in an earlier stage"),
-        Apply::Refuse(why) => ("refuse", why.as_str()),
+        Apply::WhenDefined => ("decide later", "what it needs may come in an earlier stage"),
+        Apply::Refuse(why) | Apply::Conflict(why) => ("refuse", why.as_str()),
         Apply::HoldBack(why) => ("hold back", why.as_str()),
     };
     write!(f, "  {word} {} ({})", step.desired.id, step.desired.origin)?;
@@ -83,6 +84,7 @@ fn write_prune(f: &mut fmt::Formatter<'_>, step: &PruneStep) -> fmt::Result {
         Prune::Delete { uid: _ } => ("delete", ""),
         Prune::Forget(why) => ("forget", why.as_str()),
         Prune::Keep(why) => ("keep", why.as_str()),
+        Prune::HandOver(why) => ("hand over", why.as_str()),
     };
     write!(f, "  {word} {}", step.id)?;
     write_why(f, why)

@@ -37,6 +37,9 @@ pub struct Live {
     pub fingerprint: u64,
     /// The Sync its owner labels name; `None` where only one of the two labels is there.
     pub owner: Option<SyncKey>,
+    /// Towline applied fields of it. Controllers copy labels (a Service's to its EndpointSlices, a custom resource's to what
+    /// it stands for): labels alone make nothing ours.
+    pub applied: bool,
     /// `towline.dev/prune: disabled`, or `towline.dev/reconcile: disabled`, on the live object.
     pub prune_disabled: bool,
     pub last_writer: Option<Writer>,
@@ -45,8 +48,9 @@ pub struct Live {
 /// What is known of an object in the inventory that Git no longer has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Seen {
-    /// Its kind is not served, or discovery or the watch of it is stale: nothing may be concluded (invariant 12).
-    Unknown,
+    /// Its kind is not served or cannot be watched, discovery is stale, or the object could not be looked at: nothing may be
+    /// concluded (invariant 12). Why, in words.
+    Unknown(String),
     /// The API server says it does not exist.
     Absent,
     /// It exists without owner labels.

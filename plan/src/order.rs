@@ -11,6 +11,8 @@ pub enum Stage {
     Definitions,
     /// Namespaces and cluster roles: what objects stand in and act as.
     Foundations,
+    /// Service accounts and roles: a Pod or a binding that names one is refused before it is there.
+    Accounts,
     /// `StorageClass`, `IngressClass` and the like: named by others, sometimes as a default at admission.
     Classes,
     Rest,
@@ -24,8 +26,6 @@ const REST: &[(&str, &str)] = &[
     ("", "LimitRange"),
     ("scheduling.k8s.io", "PriorityClass"),
     ("networking.k8s.io", "NetworkPolicy"),
-    ("", "ServiceAccount"),
-    ("rbac.authorization.k8s.io", "Role"),
     ("rbac.authorization.k8s.io", "ClusterRoleBinding"),
     ("rbac.authorization.k8s.io", "RoleBinding"),
     ("", "Secret"),
@@ -51,6 +51,7 @@ pub fn stage(kind: &GroupKind) -> Stage {
     match (kind.group.as_str(), kind.kind.as_str()) {
         ("apiextensions.k8s.io", "CustomResourceDefinition") => Stage::Definitions,
         ("", "Namespace") | ("rbac.authorization.k8s.io", "ClusterRole") => Stage::Foundations,
+        ("", "ServiceAccount") | ("rbac.authorization.k8s.io", "Role") => Stage::Accounts,
         ("admissionregistration.k8s.io", _) => Stage::Webhooks,
         (_, name) if name.ends_with("Class") => Stage::Classes,
         _ => Stage::Rest,
@@ -73,8 +74,8 @@ mod tests {
         let kinds = [
             ("apiextensions.k8s.io", "CustomResourceDefinition"),
             ("", "Namespace"),
-            ("storage.k8s.io", "StorageClass"),
             ("", "ServiceAccount"),
+            ("storage.k8s.io", "StorageClass"),
             ("", "Secret"),
             ("", "Service"),
             ("apps", "Deployment"),

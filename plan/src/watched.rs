@@ -63,10 +63,12 @@ impl Watched {
         .collect()
     }
 
-    /// The watch of the kind ended for good (its definition went): nothing is known of it any more.
-    pub fn unwatch(&mut self, kind: &GroupKind) {
+    /// The watch of the kind ended for good (its definition went): nothing is known of it any more. Answers with the Syncs
+    /// that had verdicts about it: they must look for themselves.
+    pub fn unwatch(&mut self, kind: &GroupKind) -> BTreeSet<SyncKey> {
         self.kinds.remove(kind);
-        self.verdicts.retain(|id, _| id.kind != *kind);
+        let dropped = self.verdicts.extract_if(|id, _| id.kind == *kind);
+        dropped.map(|(_, verdict)| verdict.sync).collect()
     }
 
     /// An object is as given. Answers with its Sync if it has drifted by that.
@@ -198,6 +200,7 @@ mod tests {
             resource_version: resource_version.to_string(),
             fingerprint,
             owner: Some(sync()),
+            applied: true,
             prune_disabled: false,
             last_writer: None,
         }
@@ -260,6 +263,19 @@ mod tests {
         let mut watched = self::watched();
         watched.forget(&id());
         assert_eq!(watched.deleted(&id(), "u", "11"), None, "we deleted it ourselves");
+    }
+
+    #[test]
+    fn with_a_kind_its_verdicts_go_and_their_syncs_are_named() {
+        let mut watched = watched();
+        let other = ObjectId { kind: GroupKind::new("", "Secret"), ..id() };
+        let bystander = SyncKey { namespace: "ns".into(), name: "bystander".into() };
+        watched.remember(&bystander, &other, "d", &live(10, 1));
+        watched.applied(id(), live(10, 1));
+        assert_eq!(watched.unwatch(&id().kind), BTreeSet::from([sync()]));
+        assert_eq!((watched.live(&id()), watched.clean(&id(), "d")), (None, None));
+        assert_eq!(watched.clean(&other, "d"), Some("u"));
+        assert_eq!(watched.unwatch(&id().kind), BTreeSet::new());
     }
 
     #[test]

@@ -143,7 +143,7 @@ proptest! {
         let refused = |name: &str, inventory: Inventory| -> BTreeSet<ObjectId> {
             let world = World { git: git.clone(), inventory, now: 9, ..World::default() };
             let plan = world.plan(&sync(name), &claims);
-            plan.apply.into_iter().filter(|s| matches!(s.apply, Apply::Refuse(_))).map(|s| s.desired.id).collect()
+            plan.apply.into_iter().filter(|s| matches!(s.apply, Apply::Conflict(_))).map(|s| s.desired.id).collect()
         };
         let (by_a, by_b) = (refused("a", a), refused("b", b));
         for object in Git::desired(&git, &sync("a")) {

@@ -23,8 +23,8 @@ enum Cause {
     Status { code: u16, reason: String, message: String, about: Option<String> },
     #[error("no answer within {} s", .0.as_secs())]
     Timeout(Duration),
-    #[error("the cluster serves no {0} now")]
-    Unserved(String),
+    #[error("the cluster does not serve its kind in that version now")]
+    Unserved,
     #[error("the API server cannot be reached")]
     Transport(#[source] Box<kube::Error>),
 }
@@ -32,6 +32,8 @@ enum Cause {
 impl RequestError {
     pub(super) fn new(what: String, error: kube::Error) -> Self {
         let source = match error {
+            // A path that is not served is answered in plain text, without a Status: that says nothing of any object.
+            kube::Error::Api(status) if status.code == 404 && status.reason != "NotFound" => Cause::Unserved,
             kube::Error::Api(status) => Cause::Status {
                 code: status.code,
                 reason: status.reason.clone(),
@@ -47,14 +49,20 @@ impl RequestError {
         Self { what, source: Cause::Timeout(after) }
     }
 
-    pub(super) fn unserved(what: String, kind: String) -> Self {
-        Self { what, source: Cause::Unserved(kind) }
+    pub(super) fn unserved(what: String) -> Self {
+        Self { what, source: Cause::Unserved }
+    }
+
+    /// The kind is not served, now or in the version asked for: nothing is known of the object.
+    #[must_use]
+    pub fn is_unserved(&self) -> bool {
+        matches!(self.source, Cause::Unserved)
     }
 
     fn code(&self) -> Option<u16> {
         match &self.source {
             Cause::Status { code, .. } => Some(*code),
-            Cause::Unserved(_) | Cause::Timeout(_) | Cause::Transport(_) => None,
+            Cause::Unserved | Cause::Timeout(_) | Cause::Transport(_) => None,
         }
     }
 

@@ -21,6 +21,7 @@ pub(super) fn live(meta: &Meta) -> Live {
         resource_version: meta.resource_version().unwrap_or_default(),
         fingerprint: fingerprint(&meta.metadata),
         owner: owner.map(|(name, namespace)| SyncKey { namespace, name }),
+        applied: meta.managed_fields().iter().any(is_our_apply),
         prune_disabled: disabled(ANNOTATION_PRUNE) || disabled(ANNOTATION_RECONCILE),
         last_writer: last_writer(meta.managed_fields()),
     }
@@ -55,6 +56,10 @@ fn fingerprint(meta: &ObjectMeta) -> u64 {
 /// Writes to the object itself; those to its status and scale come as subresources.
 fn writes(entries: &[ManagedFieldsEntry]) -> impl Iterator<Item = &ManagedFieldsEntry> {
     entries.iter().filter(|e| e.subresource.as_deref() != Some("status"))
+}
+
+fn is_our_apply(entry: &ManagedFieldsEntry) -> bool {
+    entry.manager.as_deref() == Some(FIELD_MANAGER) && entry.operation.as_deref() == Some("Apply")
 }
 
 fn last_writer(entries: &[ManagedFieldsEntry]) -> Option<Writer> {

@@ -61,8 +61,11 @@ impl Cluster {
     /// The API server does not answer or does not allow it.
     pub async fn look(&self, served: &Served, id: &ObjectId, version: &str) -> Result<Option<Live>, RequestError> {
         let api = self.objects(served, id, version)?;
-        let meta = bounded(|| format!("looking at {id}"), api.get_metadata_opt(&id.name)).await?;
-        Ok(meta.as_ref().map(live))
+        match bounded(|| format!("looking at {id}"), api.get_metadata(&id.name)).await {
+            Ok(meta) => Ok(Some(live(&meta))),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Deletes exactly the object that was looked at.
@@ -94,7 +97,7 @@ impl Cluster {
         Ok(conditions.is_some_and(|conditions| conditions.iter().any(|c| is_true(&c))))
     }
 
-    /// Everything in the cluster whose owner labels name a Sync, over all kinds served: one LIST per kind, for the rare
+    /// Everything in the cluster that was applied for a Sync, by its owner labels and by what Towline applied of it, over all kinds served: one LIST per kind, for the rare
     /// case that an inventory is lost.
     ///
     /// # Errors
@@ -126,7 +129,7 @@ impl Cluster {
     fn objects(&self, served: &Served, id: &ObjectId, version: &str) -> Result<Api<DynamicObject>, RequestError> {
         let resource = served
             .resource(&id.kind, version)
-            .ok_or_else(|| RequestError::unserved(format!("addressing {id}"), format!("{}/{version}", id.kind)))?;
+            .ok_or_else(|| RequestError::unserved(format!("addressing {id} in {version}")))?;
         Ok(match &id.namespace {
             Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, resource),
             None => Api::all_with(self.client.clone(), resource),

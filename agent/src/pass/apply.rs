@@ -78,7 +78,7 @@ pub(super) async fn apply(
             }
             match (&step.prune, plan.held()) {
                 (Prune::Delete { .. }, Some(_)) => held.push(step.id.clone()),
-                (Prune::Keep(why), _) => kept.push((step.id.clone(), why.clone())),
+                (Prune::Keep(why) | Prune::HandOver(why), _) => kept.push((step.id.clone(), why.clone())),
                 (Prune::Delete { .. } | Prune::Forget(_), _) => prune_failed |= !work.prune(step).await,
             }
         }
@@ -116,7 +116,7 @@ impl Work<'_> {
             let decided = self.decide(steps).await;
             let how = entry(decided.values().map(|(_, apply)| apply));
             for (_, apply) in decided.values() {
-                if let Apply::Refuse(why) | Apply::HoldBack(why) = apply {
+                if let Apply::Refuse(why) | Apply::Conflict(why) | Apply::HoldBack(why) = apply {
                     self.problems.push(why.clone());
                 }
             }
@@ -257,7 +257,7 @@ impl Work<'_> {
                 }
             },
             Prune::Forget(why) => Deed::Skipped(why.clone()),
-            Prune::Keep(_) => return true,
+            Prune::Keep(_) | Prune::HandOver(_) => return true,
         };
         tracing::info!(object = %step.id, action = deed.word(), "pruned");
         locked(&self.cx.watches.watched).forget(&step.id);
@@ -273,7 +273,7 @@ impl Work<'_> {
         let Some(live) = cluster.look(&self.served, id, &step.version).await.map_err(failed)? else {
             return Ok(Deed::Deleted);
         };
-        if live.uid != uid || live.owner.as_ref() != Some(&self.pass.key) || live.prune_disabled {
+        if live.uid != uid || live.owner.as_ref() != Some(&self.pass.key) || !live.applied || live.prune_disabled {
             return Err(format!("{id} changed hands while it was about to be deleted; it is looked at again"));
         }
         // Forgotten first, so that its disappearance is not taken for drift.
@@ -289,7 +289,7 @@ impl Work<'_> {
 fn is_write(apply: &Apply) -> bool {
     match apply {
         Apply::Create | Apply::Configure | Apply::Revert(_) => true,
-        Apply::Keep | Apply::WhenDefined | Apply::Refuse(_) | Apply::HoldBack(_) => false,
+        Apply::Keep | Apply::WhenDefined | Apply::Refuse(_) | Apply::Conflict(_) | Apply::HoldBack(_) => false,
     }
 }
 

@@ -13,7 +13,7 @@ use super::apply::Done;
 use super::outcome::{End, Failure, Outcome, Reason};
 use super::{Context, Pass};
 use crate::api::{self, Inventory, InventoryRead, InventorySpec};
-use crate::cluster::{Served, locked};
+use crate::cluster::locked;
 
 /// What a Sync owns, and the object that says so.
 pub(super) struct Loaded {
@@ -27,7 +27,7 @@ pub(super) struct Loaded {
 }
 
 /// Reads the inventory; one that cannot be believed is rebuilt from desired objects and owner labels, never read as empty.
-pub(super) async fn load(cx: &Context, pass: &Pass, served: &Served, desired: &[Desired]) -> Result<Loaded, Failure> {
+pub(super) async fn load(cx: &Context, pass: &Pass, desired: &[Desired]) -> Result<Loaded, Failure> {
     let record = match &pass.inventory {
         Some(record) => Some(record.clone()),
         None => cx.cluster.read(&pass.key.namespace, &pass.key.name).await?,
@@ -43,7 +43,7 @@ pub(super) async fn load(cx: &Context, pass: &Pass, served: &Served, desired: &[
             Err(problem) => problem,
         },
     };
-    let inventory = rebuild(cx, pass, served, desired).await?;
+    let inventory = rebuild(cx, pass, desired).await?;
     let digest = inventory.to_lines().1;
     Ok(Loaded { inventory, record, rebuilt: Some(digest), lost: Some(problem) })
 }
@@ -63,8 +63,16 @@ fn is_accepted(pass: &Pass, digest: &str) -> bool {
     pass.sync.annotations().get(api::ACCEPT_INVENTORY).is_some_and(|accepted| accepted == digest)
 }
 
-async fn rebuild(cx: &Context, pass: &Pass, served: &Served, desired: &[Desired]) -> Result<Owned, Failure> {
-    let live = cx.cluster.list_owned(served, &pass.key).await?;
+async fn rebuild(cx: &Context, pass: &Pass, desired: &[Desired]) -> Result<Owned, Failure> {
+    // What is not listed is not in the new inventory, and what is in no inventory is nobody's for ever.
+    let served = cx.rediscover().await?;
+    if !served.stale_groups().is_empty() {
+        let groups = served.stale_groups().iter().cloned().collect::<Vec<_>>().join(", ");
+        return Err(Failure::reconciliation(format!(
+            "the inventory cannot be believed, and cannot be rebuilt while these API groups do not answer: {groups}"
+        )));
+    }
+    let live = cx.cluster.list_owned(&served, &pass.key).await?;
     let claimed_at = pass.started_at.as_second();
     let claim = |version: &str| Entry {
         version: version.to_owned(),
@@ -74,7 +82,7 @@ async fn rebuild(cx: &Context, pass: &Pass, served: &Served, desired: &[Desired]
         state: State::Claimed,
     };
     let mut entries: BTreeMap<_, _> = desired.iter().map(|d| (d.id.clone(), claim(&d.version))).collect();
-    for (id, version, live) in live {
+    for (id, version, live) in live.into_iter().filter(|(_, _, live)| live.applied) {
         entries.insert(id, Entry { uid: Some(live.uid), state: State::Applied, ..claim(&version) });
     }
     Ok(Owned(entries))
@@ -131,7 +139,8 @@ pub(super) async fn settle(cx: &Context, pass: &Pass, done: Done, tree: &Tree) -
             None
         }
     };
-    Ok(Outcome { end, actions, kept, inventory, rebuilt: lost.map(|problem| problem.to_string()) })
+    let rebuilt = lost.map(|problem| problem.to_string());
+    Ok(Outcome { end, actions, kept, inventory, rebuilt, unwatched: Vec::new() })
 }
 
 /// Over what decides, besides the files, what a pass renders.

@@ -10,6 +10,7 @@ mod outcome;
 
 pub use outcome::{Action, Deed, End, Failure, Outcome, Reason};
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -18,7 +19,9 @@ use tokio_util::sync::CancellationToken;
 use towline_plan::check::{Ceiling, check};
 use towline_plan::claims::Claims;
 use towline_plan::decide::{PruneRules, Situation, decide};
-use towline_plan::object::SyncKey;
+use towline_plan::desired::Desired;
+use towline_plan::manifest::Manifest;
+use towline_plan::object::{GroupKind, ObjectId, SyncKey};
 use towline_plan::redact::Redactor;
 use towline_plan::schedule::sync::{Look, Trigger};
 use towline_plan::tree::{Limits, Tree, normalise};
@@ -45,7 +48,7 @@ impl Context {
     /// Asks again which kinds there are, and ends the watches of those that are gone.
     async fn rediscover(&self) -> Result<Arc<Served>, RequestError> {
         let served = self.cluster.discover().await?;
-        for kind in self.watches.kinds().into_iter().filter(|kind| !served.kinds.serves(kind)) {
+        for kind in self.watches.kinds().into_iter().filter(|kind| served.is_gone(kind)) {
             self.watches.end(&kind);
         }
         Ok(served)
@@ -92,21 +95,23 @@ async fn stages(cx: &Context, pass: &Pass) -> Result<Outcome, Failure> {
     if is_untouched(pass, &path).await? {
         return Ok(Outcome::untouched());
     }
-    let tree = read(pass, &path).await?;
-    let manifests = manifest::read(&tree).map_err(Failure::mistakes)?;
+    let (tree, manifests) = read(pass, &path).await?;
+    let manifests = Arc::new(manifests);
     let mut served = cx.cluster.served(DISCOVERY_AGE_MAX).await?;
-    let desired = match desired::resolve(manifests.clone(), &served.kinds, &pass.key) {
-        Ok(desired) => desired,
+    let wanted = match want(pass, &manifests, &served).await {
+        Ok(wanted) => wanted,
         // A kind may be new since the last discovery: asked once more before anything is called unknown.
         Err(_) => {
             served = cx.rediscover().await?;
-            desired::resolve(manifests.clone(), &served.kinds, &pass.key).map_err(Failure::mistakes)?
+            want(pass, &manifests, &served).await?
         }
     };
-    let left_alone = desired::left_alone(&manifests, &served.kinds, &pass.key);
-    let redactor = Redactor::new(&desired);
-    let owned = inventory::load(cx, pass, &served, &desired).await?;
+    drop(manifests);
+    let Wanted { desired, left_alone, redactor } = wanted;
+    let owned = inventory::load(cx, pass, &desired).await?;
     let observed = observe::observe(cx, pass, &served, &desired, &owned.inventory, &redactor).await?;
+    let kinds: BTreeSet<GroupKind> =
+        desired.iter().map(|d| &d.id).chain(owned.inventory.0.keys()).map(|id| id.kind.clone()).collect();
     let prune =
         PruneRules { enabled: spec.prune, allow_kinds: spec.prune_policy.allow_kinds.iter().cloned().collect() };
     let plan = {
@@ -127,7 +132,20 @@ async fn stages(cx: &Context, pass: &Pass) -> Result<Outcome, Failure> {
     };
     let plan = check(plan, ceiling(pass)?, owned.rebuilt.as_deref());
     let outcome = apply::apply(cx, pass, served, owned, plan, &redactor).await?;
-    inventory::settle(cx, pass, outcome, &tree).await
+    let outcome = inventory::settle(cx, pass, outcome, &tree).await?;
+    Ok(Outcome { unwatched: unwatched(cx, pass, kinds, &redactor), ..outcome })
+}
+
+/// The kinds of which drift cannot be seen now, and why.
+fn unwatched(cx: &Context, pass: &Pass, kinds: BTreeSet<GroupKind>, redactor: &Redactor) -> Vec<(GroupKind, String)> {
+    let failed = kinds.into_iter().filter_map(|kind| {
+        let why = cx.watches.failure(&kind)?;
+        // So that it is not said any longer than it is true.
+        cx.watches.tell_when_listed(&kind, &pass.key);
+        let why = redactor.clean(&kind.to_string(), &why);
+        Some((kind, why))
+    });
+    failed.collect()
 }
 
 /// Whether what the Sync reads is the same as at its last successful pass: then there is nothing to render or to ask.
@@ -157,9 +175,34 @@ async fn is_untouched(pass: &Pass, path: &str) -> Result<bool, Failure> {
     .await
 }
 
-async fn read(pass: &Pass, path: &str) -> Result<Tree, Failure> {
+/// What stands in Git. The text of a whole tree is too much to be read on a thread that others wait for.
+async fn read(pass: &Pass, path: &str) -> Result<(Tree, Vec<Manifest>), Failure> {
     let (mirror, commit, path) = (pass.mirror.clone(), pass.revision.commit.clone(), path.to_owned());
-    blocking(move || mirror.read(&commit, &path, &Limits::default()).map_err(Failure::from)).await
+    blocking(move || {
+        let tree = mirror.read(&commit, &path, &Limits::default())?;
+        let manifests = manifest::read(&tree).map_err(Failure::mistakes)?;
+        Ok((tree, manifests))
+    })
+    .await
+}
+
+/// What Git wants of a cluster.
+struct Wanted {
+    desired: Vec<Desired>,
+    left_alone: BTreeSet<ObjectId>,
+    redactor: Redactor,
+}
+
+/// What manifests become in the cluster that serves these kinds.
+async fn want(pass: &Pass, manifests: &Arc<Vec<Manifest>>, served: &Arc<Served>) -> Result<Wanted, Failure> {
+    let (key, manifests, served) = (pass.key.clone(), Arc::clone(manifests), Arc::clone(served));
+    blocking(move || {
+        let left_alone = desired::left_alone(&manifests, &served.kinds, &key);
+        let desired = desired::resolve(manifests.to_vec(), &served.kinds, &key).map_err(Failure::mistakes)?;
+        let redactor = Redactor::new(&desired);
+        Ok(Wanted { desired, left_alone, redactor })
+    })
+    .await
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Failure> + Send + 'static) -> Result<T, Failure> {

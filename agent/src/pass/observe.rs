@@ -15,7 +15,7 @@ use towline_plan::schedule::sync::Look;
 
 use super::outcome::Failure;
 use super::{Context, Pass};
-use crate::cluster::{Applied, CONCURRENT_REQUESTS, RequestError, Served, locked};
+use crate::cluster::{Applied, CONCURRENT_REQUESTS, Listing, RequestError, Served, locked};
 
 /// How long the first list of a kind may take: 20,000 objects' metadata come in about 2 s.
 const FIRST_LIST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -32,7 +32,7 @@ pub(super) async fn observe(
     let wanted: BTreeSet<&ObjectId> = desired.iter().map(|d| &d.id).collect();
     let left: Vec<&ObjectId> = owned.0.keys().filter(|id| !wanted.contains(id)).collect();
     let kinds = desired.iter().map(|d| &d.id).chain(left.iter().copied()).map(|id| &id.kind).collect();
-    let unlisted = watch(cx, pass, served, kinds).await;
+    let unlisted = watch(cx, pass, served, kinds, redactor).await;
     let verified = verified(cx, pass, desired);
     let unverified = desired.iter().filter(|d| !verified.contains_key(&d.id));
     let questions: Vec<_> = unverified
@@ -43,38 +43,58 @@ pub(super) async fn observe(
     observed.judgements.extend(verified);
     for id in left {
         let version = owned.0.get(id).map_or("", |entry| &entry.version);
-        let seen = match unlisted.contains(&id.kind) {
-            true => Seen::Unknown,
-            false => look(cx, served, id, version).await?,
+        let seen = match unlisted.get(&id.kind) {
+            Some(why) => Seen::Unknown(why.clone()),
+            // What cannot be looked at holds up itself, not the objects Git wants.
+            None => look(cx, pass, served, id, version)
+                .await
+                .unwrap_or_else(|e| Seen::Unknown(towline_daemon::error::chain(&e))),
         };
         observed.left.insert(id.clone(), seen);
     }
     Ok(observed)
 }
 
-/// Starts the watches of all kinds in use and waits for their first lists. Answers with the kinds of which nothing is known.
+/// Starts the watches of all kinds in use and waits until each has its first list or has failed. Answers with the kinds of
+/// which nothing is known, and why.
 async fn watch<'a>(
     cx: &Context,
     pass: &Pass,
     served: &Served,
     kinds: BTreeSet<&'a GroupKind>,
-) -> BTreeSet<&'a GroupKind> {
+    redactor: &Redactor,
+) -> BTreeMap<&'a GroupKind, String> {
     let started: Vec<_> = kinds.into_iter().map(|kind| (kind, cx.watches.ensure(&cx.cluster, served, kind))).collect();
     let deadline = tokio::time::Instant::now() + FIRST_LIST_TIMEOUT;
-    let mut unlisted = BTreeSet::new();
-    for (kind, synced) in started {
-        let listed = match synced {
-            None => false,
-            Some(mut synced) => tokio::select! {
-                listed = tokio::time::timeout_at(deadline, synced.wait_for(|synced| *synced)) => matches!(listed, Ok(Ok(_))),
-                () = pass.halt.cancelled() => false,
-            },
+    let mut unlisted = BTreeMap::new();
+    for (kind, listing) in started {
+        let Some(mut listing) = listing.filter(|_| served.kinds.serves(kind)) else {
+            unlisted.insert(kind, not_served(served, kind));
+            continue;
         };
-        if !listed || !served.kinds.serves(kind) {
-            unlisted.insert(kind);
-        }
+        let seen = tokio::select! {
+            seen = tokio::time::timeout_at(deadline, listing.wait_for(|listing| *listing != Listing::NotYet)) => {
+                // A watch that ended meanwhile is as good as none yet: the next pass starts another.
+                seen.ok().and_then(Result::ok).map_or(Listing::NotYet, |listing| listing.clone())
+            }
+            () = pass.halt.cancelled() => Listing::NotYet,
+        };
+        let why = match seen {
+            Listing::Listed => continue,
+            Listing::Failed(why) => redactor.clean(&kind.to_string(), &why),
+            Listing::NotYet => format!("its first list takes more than {} s", FIRST_LIST_TIMEOUT.as_secs()),
+        };
+        cx.watches.tell_when_listed(kind, &pass.key);
+        unlisted.insert(kind, format!("{kind} cannot be watched: {why}"));
     }
     unlisted
+}
+
+fn not_served(served: &Served, kind: &GroupKind) -> String {
+    match served.is_gone(kind) {
+        true => "its kind is not served now: nothing is known of it".to_owned(),
+        false => format!("the API group {} does not answer: nothing is known of it", kind.group),
+    }
 }
 
 /// The objects that need no request: found equal to Git before, and unmoved since. At the interval and after a change of
@@ -129,7 +149,8 @@ fn compare(cx: &Context, pass: &Pass, object: &Desired, answer: &Applied) -> Jud
 }
 
 fn refused(object: &Desired, error: &RequestError, redactor: &Redactor) -> Judgement {
-    if error.is_missing_namespace() && object.namespace_in_set {
+    let in_earlier_stage = error.is_missing_namespace() && object.namespace_in_set;
+    if in_earlier_stage || error.is_unserved() {
         return Judgement::Later;
     }
     let about = object.id.to_string();
@@ -140,12 +161,15 @@ fn refused(object: &Desired, error: &RequestError, redactor: &Redactor) -> Judge
     }
 }
 
-/// What is left of an object that Git no longer has.
-async fn look(cx: &Context, served: &Served, id: &ObjectId, version: &str) -> Result<Seen, Failure> {
-    if let Some(live) = locked(&cx.watches.watched).live(id) {
-        return Ok(Seen::Present(live.clone()));
+/// What is left of an object that Git no longer has. Only what would be deleted is taken from the watch, because it is looked
+/// at again before that; what would be forgotten is not looked at again, and the watch may be behind.
+async fn look(cx: &Context, pass: &Pass, served: &Served, id: &ObjectId, version: &str) -> Result<Seen, RequestError> {
+    let seen = locked(&cx.watches.watched).live(id).cloned();
+    if let Some(live) =
+        seen.filter(|live| live.applied && !live.prune_disabled && live.owner.as_ref() == Some(&pass.key))
+    {
+        return Ok(Seen::Present(live));
     }
-    // Not among what carries owner labels: gone, or its labels are.
     Ok(match cx.cluster.look(served, id, version).await? {
         None => Seen::Absent,
         Some(live) if live.owner.is_none() => Seen::Unlabelled,

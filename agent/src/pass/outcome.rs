@@ -144,12 +144,15 @@ pub struct Outcome {
     pub inventory: Option<Inventory>,
     /// The inventory was rebuilt in this pass: what was wrong with the old one.
     pub rebuilt: Option<String>,
+    /// Kinds in use that cannot be watched, and why: drift of these is found at the interval only.
+    pub unwatched: Vec<(GroupKind, String)>,
 }
 
 impl Outcome {
     #[must_use]
     pub fn untouched() -> Self {
-        Self { end: End::Untouched, actions: Vec::new(), kept: Vec::new(), inventory: None, rebuilt: None }
+        let (actions, kept, unwatched) = (Vec::new(), Vec::new(), Vec::new());
+        Self { end: End::Untouched, actions, kept, inventory: None, rebuilt: None, unwatched }
     }
 
     #[must_use]

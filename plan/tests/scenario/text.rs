@@ -89,15 +89,17 @@ pub(crate) fn seen(id: &ObjectId, says: &str) -> Seen {
         resource_version: "1".to_owned(),
         fingerprint: 0,
         owner: owner.map(sync),
+        applied: true,
         prune_disabled,
         last_writer: None,
     };
     match (words.next(), words.next(), words.next()) {
         (Some("absent"), None, None) => Seen::Absent,
-        (Some("unknown"), None, None) => Seen::Unknown,
+        (Some("unknown"), None, None) => Seen::Unknown("its kind is not served now: nothing is known of it".to_owned()),
         (Some("unlabelled"), None, None) => Seen::Unlabelled,
         (Some("half-labelled"), None, None) => Seen::Present(live(None, false)),
         (Some("of"), Some(owner), None) => Seen::Present(live(Some(owner), false)),
+        (Some("of"), Some(owner), Some("copied")) => Seen::Present(Live { applied: false, ..live(Some(owner), false) }),
         (Some("of"), Some(owner), Some("protected")) => Seen::Present(live(Some(owner), true)),
         _ => panic!("of an object that left Git {says:?} cannot be said"),
     }

@@ -176,6 +176,7 @@ impl World {
                 resource_version: "1".to_owned(),
                 fingerprint: 0,
                 owner: live.owner.clone(),
+                applied: true,
                 prune_disabled: live.protected,
                 last_writer: None,
             }),
@@ -213,7 +214,7 @@ impl World {
         }
         for step in plan.prune().iter().take(steps) {
             match (&step.prune, plan.held()) {
-                (Prune::Keep(_), _) | (Prune::Delete { .. }, Some(_)) => {}
+                (Prune::Keep(_) | Prune::HandOver(_), _) | (Prune::Delete { .. }, Some(_)) => {}
                 (Prune::Delete { .. }, None) => {
                     self.cluster.remove(&step.id);
                     self.inventory.0.remove(&step.id);
