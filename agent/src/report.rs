@@ -7,7 +7,7 @@ use crate::api::ResourceExt as _;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use towline_plan::check::Held;
-use towline_plan::object::ObjectId;
+use towline_plan::object::{GroupKind, ObjectId};
 use towline_proto::report::{ChangeEvent, EventKind, ObjectChange};
 
 use crate::api::{self, Conditions, HistoryEntry, InventoryReference, Sync, SyncStatus, Verdict};
@@ -32,8 +32,10 @@ pub struct Note {
 pub fn ready(pass: &Pass, outcome: &Outcome) -> Verdict {
     let revision = &pass.revision.name;
     let (status, reason, message) = match &outcome.end {
-        End::Untouched | End::Succeeded => {
-            (true, "ReconciliationSucceeded", format!("Applied revision: {revision}{}", kept(&outcome.kept)))
+        End::Untouched => (true, "ReconciliationSucceeded", format!("Applied revision: {revision}{}", still_so(pass))),
+        End::Succeeded => {
+            let (kept, unwatched) = (kept(&outcome.kept), unwatched(&outcome.unwatched));
+            (true, "ReconciliationSucceeded", format!("Applied revision: {revision}{kept}{unwatched}"))
         }
         End::Held(held, objects) => (false, "PruneHeld", held_text(pass, held, objects)),
         End::Failed(failure) => (false, failure.reason.as_str(), failure.message.clone()),
@@ -46,6 +48,23 @@ fn kept(kept: &[(ObjectId, String)]) -> String {
     match kept {
         [] => String::new(),
         kept => format!("; left in place: {}", list(kept.iter().map(|(id, why)| format!("{id} ({why})")))),
+    }
+}
+
+/// What the last pass said beside the revision: nothing was looked at since, so it is as it was.
+fn still_so(pass: &Pass) -> String {
+    let conditions = pass.sync.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+    let said = conditions.iter().find(|c| c.type_ == api::READY && c.status == "True");
+    said.and_then(|c| c.message.split_once("; ")).map(|(_, rest)| format!("; {rest}")).unwrap_or_default()
+}
+
+fn unwatched(kinds: &[(GroupKind, String)]) -> String {
+    match kinds {
+        [] => String::new(),
+        kinds => format!(
+            "; cannot be watched: {}: drift of these is found at the interval only",
+            list(kinds.iter().map(|(kind, why)| format!("{kind} ({why})")))
+        ),
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! A group whose discovery document is stale (its aggregated API server is down) is left out: of its kinds nothing is known.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,8 +20,10 @@ pub struct Served {
     resources: HashMap<(GroupKind, String), ApiResource>,
     /// The version the server prefers.
     preferred: HashMap<GroupKind, String>,
+    /// Groups of which at least one version could not be asked: what else they serve is unknown.
+    stale: BTreeSet<String>,
     /// When this was; `None`: never.
-    at: Option<Instant>,
+    pub(super) at: Option<Instant>,
 }
 
 impl Served {
@@ -36,12 +38,25 @@ impl Served {
         self.preferred.iter().filter_map(|(kind, version)| Some((kind, self.resource(kind, version)?)))
     }
 
+    /// The groups that did not answer for all they serve: of their kinds that are not here nothing is known.
+    #[must_use]
+    pub fn stale_groups(&self) -> &BTreeSet<String> {
+        &self.stale
+    }
+
+    /// Whether the cluster says that it does not serve the kind. Of a stale group it says nothing.
+    #[must_use]
+    pub fn is_gone(&self, kind: &GroupKind) -> bool {
+        !self.kinds.serves(kind) && !self.stale.contains(&kind.group)
+    }
+
     fn add(&mut self, groups: Vec<APIGroupDiscovery>) {
         for group in groups {
             let name = group.metadata.as_ref().and_then(|m| m.name.clone()).unwrap_or_default();
             for version in group.versions {
-                if version.freshness.as_deref() != Some("Stale") {
-                    self.add_version(&name, version);
+                match version.freshness.as_deref() {
+                    Some("Stale") => drop(self.stale.insert(name.clone())),
+                    _ => self.add_version(&name, version),
                 }
             }
         }
@@ -103,5 +118,50 @@ impl Cluster {
         let served = Arc::new(served);
         *self.served.write().await = Arc::clone(&served);
         Ok(served)
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// What the cluster serves when its groups answer like this: group, version, freshness, kind.
+    pub(in crate::cluster) fn served(versions: &[(&str, &str, &str, &str)]) -> Served {
+        let mut served = Served { at: Some(Instant::now()), ..Served::default() };
+        for (group, version, freshness, kind) in versions {
+            let resource = json!({
+                "resource": format!("{}s", kind.to_lowercase()), "scope": "Namespaced", "responseKind": {"kind": kind},
+                "verbs": ["patch", "list", "watch", "delete"],
+            });
+            let version = json!({"version": version, "freshness": freshness, "resources": [resource]});
+            let group = json!({"metadata": {"name": group}, "versions": [version]});
+            served.add(vec![serde_json::from_value(group).unwrap()]);
+        }
+        served
+    }
+
+    #[test]
+    fn of_a_stale_group_nothing_is_gone() {
+        let served = served(&[
+            ("", "v1", "Current", "ConfigMap"),
+            ("a.test", "v1", "Stale", "A"),
+            ("b.test", "v1", "Current", "B"),
+        ]);
+        let is_gone = |group: &str, kind: &str| served.is_gone(&GroupKind::new(group, kind));
+        assert!(!is_gone("", "ConfigMap") && !is_gone("b.test", "B"));
+        assert!(is_gone("b.test", "Other") && is_gone("c.test", "C"));
+        assert!(!served.kinds.serves(&GroupKind::new("a.test", "A")), "what it served before is not relied upon");
+        assert!(!is_gone("a.test", "A") && !is_gone("a.test", "Other"));
+        assert_eq!(served.stale_groups().iter().collect::<Vec<_>>(), ["a.test"]);
+    }
+
+    /// As while one version is served by an API server that is down.
+    #[test]
+    fn a_group_with_one_stale_version_keeps_what_its_others_serve() {
+        let served = served(&[("a.test", "v2", "Stale", "New"), ("a.test", "v1", "Current", "Old")]);
+        assert!(served.kinds.serves(&GroupKind::new("a.test", "Old")));
+        assert!(!served.is_gone(&GroupKind::new("a.test", "New")));
     }
 }

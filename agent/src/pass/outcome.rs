@@ -2,7 +2,7 @@
 
 use towline_plan::check::Held;
 use towline_plan::manifest::Mistake;
-use towline_plan::object::ObjectId;
+use towline_plan::object::{GroupKind, ObjectId};
 
 use crate::api::Inventory;
 use crate::cluster::RequestError;

@@ -72,6 +72,22 @@ fn said(status: &SyncStatus) -> String {
 }
 
 #[test]
+fn what_cannot_be_watched_is_said_until_a_pass_finds_otherwise() {
+    let kind = GroupKind::new("a.test", "Widget");
+    let blind = Outcome { unwatched: vec![(kind, "403".to_owned())], ..outcome(End::Succeeded, Vec::new()) };
+    let first = status(&pass(None, 1), &blind, at(1));
+    let message = |status: &SyncStatus| {
+        status.conditions.iter().find(|c| c.type_ == api::READY).map(|c| (c.status.clone(), c.message.clone())).unwrap()
+    };
+    let said = "; cannot be watched: Widget.a.test (403): drift of these is found at the interval only";
+    assert_eq!(message(&first), ("True".to_owned(), format!("Applied revision: main@sha1:1{said}")));
+    let untouched = status(&pass(Some(first.clone()), 2), &Outcome::untouched(), at(2));
+    assert_eq!(message(&untouched).1, format!("Applied revision: main@sha1:2{said}"));
+    let seen = status(&pass(Some(untouched), 3), &outcome(End::Succeeded, Vec::new()), at(3));
+    assert_eq!(message(&seen).1, "Applied revision: main@sha1:3");
+}
+
+#[test]
 fn every_end_has_its_conditions() {
     let said = |end: End| said(&status(&pass(None, 1), &outcome(end, Vec::new()), at(1)));
     assert_eq!(said(End::Succeeded), "Ready=True ReconciliationSucceeded");
