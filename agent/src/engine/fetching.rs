@@ -12,7 +12,7 @@ use towline_daemon::shutdown::Shutdown;
 use towline_proto::{CommitId, RefName};
 
 use super::source::{Write, status};
-use super::{Event, FetchFailure, OpenMirror, SourceKey};
+use super::{Event, FetchFailure, OpenMirror, SourceKey, caught};
 use crate::api::GitSource;
 use crate::cluster::{Cluster, EventKind};
 use crate::mirror::Mirror;
@@ -101,37 +101,32 @@ fn fetch_blocking(
     Ok((OpenMirror(mirror), tip.commit))
 }
 
-/// Writes what a source's status is to say; somebody else's write in between is taken in.
+/// Writes what a source's status is to say, and tells the loop whatever happens: until then the source rests.
 pub(super) async fn write(write: Write, cluster: Cluster, events: mpsc::Sender<Event>) {
+    let source = write.source.clone();
+    let result = caught(put(write, &cluster)).await.unwrap_or_else(Err);
+    let _ = events.send(Event::Written { source, result }).await;
+}
+
+/// Somebody else's write in between is taken in.
+async fn put(write: Write, cluster: &Cluster) -> Result<Box<GitSource>, String> {
     let Write { source, mut object, wanted } = write;
-    let mut result = Err("the source is written by others all the time".to_owned());
     for _ in 0..CONFLICTS_MAX {
         let mut new = (*object).clone();
         new.status = Some(status(&object, &wanted, Timestamp::now()));
         match cluster.write_status(&new).await {
             Ok(written) => {
-                announce(&cluster, &object, &written).await;
-                result = Ok(Box::new(written));
-                break;
+                announce(cluster, &object, &written).await;
+                return Ok(Box::new(written));
             }
-            Err(error) if error.is_conflict() => match cluster.read(&source.namespace, &source.name).await {
-                Ok(Some(current)) => object = Arc::new(current),
-                Ok(None) => {
-                    result = Err("the source is gone".to_owned());
-                    break;
-                }
-                Err(error) => {
-                    result = Err(chain(&error));
-                    break;
-                }
-            },
-            Err(error) => {
-                result = Err(chain(&error));
-                break;
+            Err(error) if error.is_conflict() => {
+                let current = cluster.read(&source.namespace, &source.name).await.map_err(|e| chain(&e))?;
+                object = Arc::new(current.ok_or("the source is gone")?);
             }
+            Err(error) => return Err(chain(&error)),
         }
     }
-    let _ = events.send(Event::Written { source, result }).await;
+    Err("the source is written by others all the time".to_owned())
 }
 
 /// A new revision and a changed Ready condition are Events; the connection to NATS going up and down is not.

@@ -14,6 +14,7 @@ pub use driver::{Driver, Parts};
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::api::ResourceExt as _;
+use futures::FutureExt as _;
 use jiff::Timestamp;
 use towline_plan::inventory::Inventory as Owned;
 use towline_plan::object::SyncKey;
@@ -283,6 +284,13 @@ impl Engine {
             actions.push(Action::Listen(wanted));
         }
     }
+}
+
+/// Runs work whose end the loop waits for: a defect that panics is an answer like any other, or what waits for it would rest
+/// until the process is started again. The words of a panic are in the log only: they may show what must not be told.
+async fn caught<T>(work: impl Future<Output = T>) -> Result<T, String> {
+    let work = std::panic::AssertUnwindSafe(work).catch_unwind();
+    work.await.map_err(|_| "an internal error: it panicked, and the agent's log says where".to_owned())
 }
 
 /// The key of one of our objects.

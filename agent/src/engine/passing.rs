@@ -6,10 +6,11 @@ use crate::api::ResourceExt as _;
 use jiff::Timestamp;
 use tokio::sync::{Semaphore, mpsc};
 use towline_daemon::error::chain;
+use towline_plan::object::SyncKey;
 use towline_proto::{ClusterName, Wire as _};
 use tracing::Instrument as _;
 
-use super::Event;
+use super::{Event, caught};
 use crate::api::{self, Conditions, Inventory, Sync, SyncStatus, Verdict};
 use crate::bus::{Bus, Report};
 use crate::cluster::{Cluster, EventKind, RequestError};
@@ -76,22 +77,46 @@ pub(super) async fn run(
         trigger = pass.trigger.as_str(),
         delivery = pass.revision.delivery,
     );
-    let (sync, passed) = async {
-        // Closed never: the semaphore lives as long as the loop.
-        let _turn = turns.acquire().await;
-        let outcome = in_time(&context, &pass).await;
-        let passed = say(&reporting, &pass, outcome).await;
-        (pass.key.clone(), passed)
-    }
-    .instrument(span)
-    .await;
-    let _ = events.send(Event::Passed { sync, passed }).await;
+    let work = async {
+        // Closed never: the semaphore lives as long as the loop. What was called off while it waited needs no turn.
+        let turn = tokio::select! {
+            biased;
+            () = pass.halt.cancelled() => None,
+            turn = turns.acquire() => Some(turn),
+        };
+        let outcome = match turn {
+            Some(_) => in_time(&context, &pass).await,
+            // What is known of the inventory is as good as it was.
+            None => Outcome { end: End::Superseded, inventory: pass.inventory.clone(), ..Outcome::untouched() },
+        };
+        say(&reporting, &pass, outcome).await
+    };
+    finish(&pass.key, pass.sync.uid(), work.instrument(span), &events).await;
+}
+
+/// Tells the loop how a pass came out, whatever happens: until then the Sync has no other.
+pub(super) async fn finish(
+    sync: &SyncKey,
+    uid: Option<String>,
+    work: impl Future<Output = Passed>,
+    events: &mpsc::Sender<Event>,
+) {
+    let passed = caught(work).await.unwrap_or_else(|problem| {
+        let end = End::Failed(Failure::reconciliation(problem));
+        Passed { uid, end, object: None, inventory: None, reverted: Vec::new() }
+    });
+    let _ = events.send(Event::Passed { sync: sync.clone(), passed }).await;
 }
 
 /// A pass that takes too long is cut short where it stands; what it did is in its outcome.
 async fn in_time(context: &Context, pass: &Pass) -> Outcome {
     let timeout: std::time::Duration = pass.sync.spec.timeout.into();
-    let mut run = std::pin::pin!(pass::run(context, pass));
+    // Caught here already, so that it is reported as any failure is.
+    let run = async {
+        let outcome = caught(pass::run(context, pass)).await;
+        outcome.unwrap_or_else(|problem| Outcome::failed(Failure::reconciliation(problem)))
+    };
+    let mut run = std::pin::pin!(run);
     tokio::select! {
         outcome = &mut run => return outcome,
         () = tokio::time::sleep(timeout) => pass.halt.cancel(),

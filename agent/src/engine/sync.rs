@@ -135,8 +135,8 @@ impl Engine {
         let Passed { uid, end, object, inventory, reverted } = passed;
         if let Some(inventory) = inventory {
             self.inventory_applied(inventory);
-        } else if matches!(end, End::Failed(_)) {
-            // Perhaps what is remembered is out of date: the next pass reads it.
+        } else if end != End::Untouched {
+            // What is remembered may be out of date, what was read before all the more: the next pass reads it.
             self.inventories.remove(key);
         }
         // A Sync that was deleted and created again has passes of its own.

@@ -215,6 +215,21 @@ async fn an_inventory_that_cannot_be_believed_is_rebuilt_at_once() {
     }
 }
 
+/// The claims of a pass are written ahead without what was read; of one that could not record its end, only that is there.
+#[tokio::test]
+async fn what_a_pass_that_recorded_nothing_was_given_is_not_believed_any_more() {
+    let id = ObjectId { kind: GroupKind::new("", "ConfigMap"), namespace: Some("ns".into()), name: "c".into() };
+    for (end, kept) in [(End::Superseded, false), (End::Untouched, true)] {
+        let mut world = World::settled();
+        world.apply_inventory(inventory("a", &id));
+        let actions = world.handle(Event::Drift(key("a")));
+        assert!(pass(&actions).pass.inventory.is_some());
+        world.passed(&actions, end.clone());
+        assert_eq!(world.engine.inventories.contains_key(&key("a")), kept, "{end:?}");
+        assert!(locked(&world.context.claims).other(&id, &key("b")).is_some(), "claimed all the same");
+    }
+}
+
 #[tokio::test]
 async fn an_operator_asks_for_a_pass_and_a_fetch() {
     let mut world = World::settled();
