@@ -113,6 +113,8 @@ pub struct Moment {
 pub struct Engine {
     sources: BTreeMap<SourceKey, SourceEntry>,
     syncs: BTreeMap<SyncKey, SyncEntry>,
+    /// Syncs that are gone while their last pass has not ended: one of the same name waits for that.
+    leaving: BTreeSet<SyncKey>,
     inventories: BTreeMap<SyncKey, Inventory>,
     /// First lists that are waited for. Before them nothing is decided: a claim not seen yet would be no claim.
     lists: usize,
@@ -135,6 +137,7 @@ impl Engine {
         Self {
             sources: BTreeMap::new(),
             syncs: BTreeMap::new(),
+            leaving: BTreeSet::new(),
             inventories: BTreeMap::new(),
             lists,
             listed: BTreeSet::new(),
@@ -183,8 +186,9 @@ impl Engine {
         }
         let sources = self.sources.values().filter_map(SourceEntry::next);
         // Without a revision to work from nothing could be started, however due it is.
-        let runnable = self.syncs.values().filter(|sync| self.offered(sync).is_some());
-        let syncs = runnable.filter_map(|sync| sync.schedule.next(now));
+        let runnable =
+            self.syncs.iter().filter(|(key, sync)| self.offered(sync).is_some() && !self.leaving.contains(*key));
+        let syncs = runnable.filter_map(|(_, sync)| sync.schedule.next(now));
         sources.chain(syncs).min()
     }
 
@@ -210,13 +214,13 @@ impl Engine {
                 }
             },
             ResourceEvent::Sync(scope, change) => match change {
-                Change::Applied(sync) => self.sync_applied(sync, at),
+                Change::Applied(sync) => self.sync_applied(sync, at, actions),
                 Change::Gone(sync) => self.sync_gone(&key(&sync), actions),
                 Change::Listed(syncs) => {
                     for gone in missing(self.syncs.keys(), &scope, &syncs) {
                         self.sync_gone(&gone, actions);
                     }
-                    syncs.into_iter().for_each(|sync| self.sync_applied(sync, at));
+                    syncs.into_iter().for_each(|sync| self.sync_applied(sync, at, actions));
                     self.listed.insert(("sync", scope));
                 }
             },
@@ -258,19 +262,22 @@ impl Engine {
         }
     }
 
-    /// Claims count while their Sync exists: what a deleted Sync left behind may be taken over.
-    /// Answers `false` where there is an inventory that cannot be believed.
+    /// Claims count while their Sync exists, also while its inventory is lost: exactly then nobody else may believe the
+    /// objects are free. What a deleted Sync left behind may be taken over. Answers `false` where there is an inventory that
+    /// cannot be believed.
     fn index(&mut self, key: &SyncKey) -> bool {
         let mut claims = crate::cluster::locked(&self.shared.claims);
-        let uid = self.syncs.get(key).and_then(|entry| entry.object.uid());
-        let inventory = self.inventories.get(key);
-        let own = inventory.filter(|i| Some(&i.spec.sync_uid) == uid.as_ref());
+        let Some(entry) = self.syncs.get(key) else {
+            claims.remove(key);
+            return true;
+        };
+        let Some(inventory) = self.inventories.get(key) else { return true };
+        let own = Some(inventory).filter(|i| Some(&i.spec.sync_uid) == entry.object.uid().as_ref());
         let owned = own.and_then(|i| Owned::from_lines(&i.spec.entries, &i.spec.digest).ok());
-        match &owned {
-            Some(owned) => claims.replace(key, owned),
-            None => claims.remove(key),
+        if let Some(owned) = &owned {
+            claims.replace(key, owned);
         }
-        owned.is_some() || inventory.is_none()
+        owned.is_some()
     }
 
     fn start_due(&mut self, at: Moment, actions: &mut Vec<Action>) {

@@ -53,7 +53,7 @@ fn settings(sync: &Sync) -> Settings {
 }
 
 impl Engine {
-    pub(super) fn sync_applied(&mut self, object: Sync, at: Moment) {
+    pub(super) fn sync_applied(&mut self, object: Sync, at: Moment, actions: &mut Vec<Action>) {
         let key = key(&object);
         let known = self.syncs.get(&key).map(|entry| Arc::clone(&entry.object));
         match known {
@@ -63,7 +63,11 @@ impl Engine {
                 }
                 self.sync_changed(&key, object, &known);
             }
-            _ => {
+            known => {
+                if known.is_some() {
+                    // Deleted and created again, and the watch missed the moment in between.
+                    self.sync_gone(&key, actions);
+                }
                 // A spec changed since may name another source, which counts for itself.
                 let status = object.status.as_ref().filter(|s| s.observed_generation == object.metadata.generation);
                 let attempted = status.and_then(|s| s.last_attempted_sequence).unwrap_or(0);
@@ -107,6 +111,7 @@ impl Engine {
         if let Some(entry) = self.syncs.remove(key) {
             if let Some(halt) = entry.halt {
                 halt.cancel();
+                self.leaving.insert(key.clone());
             }
             actions.push(Action::Bury(Box::new((*entry.object).clone())));
         }
@@ -133,13 +138,20 @@ impl Engine {
 
     pub(super) fn passed(&mut self, key: &SyncKey, passed: Passed, at: Moment, actions: &mut Vec<Action>) {
         let Passed { uid, end, object, inventory, reverted } = passed;
+        if self.leaving.remove(key) {
+            // It went on for a moment after its Sync was gone: what it claimed and found then is nobody's. A Sync that was
+            // created again starts now, and reads what there is.
+            locked(&self.shared.claims).remove(key);
+            self.index(key);
+            locked(&self.shared.watches.watched).forget_sync(key);
+            return;
+        }
         if let Some(inventory) = inventory {
             self.inventory_applied(inventory);
         } else if end != End::Untouched {
             // What is remembered may be out of date, what was read before all the more: the next pass reads it.
             self.inventories.remove(key);
         }
-        // A Sync that was deleted and created again has passes of its own.
         let Some(entry) = self.syncs.get_mut(key).filter(|entry| entry.object.uid() == uid) else { return };
         entry.halt = None;
         let how = match end {
@@ -162,7 +174,7 @@ impl Engine {
             Some(counted) if counted.resource_version() == entry.object.resource_version() => {
                 entry.object = Arc::new(*counted);
             }
-            Some(written) => self.sync_applied(*written, at),
+            Some(written) => self.sync_applied(*written, at, actions),
             None => {}
         }
     }
@@ -181,6 +193,9 @@ impl Engine {
                 explain(key, entry, source.map(|s| &*s.object), actions);
                 continue;
             };
+            if self.leaving.contains(key) {
+                continue;
+            }
             let Some(start) = entry.schedule.start(at.now) else { continue };
             let halt = CancellationToken::new();
             entry.halt = Some(halt.clone());

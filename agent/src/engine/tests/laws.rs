@@ -98,6 +98,14 @@ fn step(world: &mut World, jobs: &mut Jobs, what: u8, pick: u8) {
             let sync = world.sync(name, ["s", "t"][usize::from(pick / 2 % 2)], json!({}));
             world.apply_sync(sync)
         }
+        13 => {
+            let mut sync = world.sync(name, "s", json!({}));
+            sync.metadata.uid = Some(format!("uid {}", pick / 2));
+            match pick % 3 {
+                0 => world.handle(Event::Resource(ResourceEvent::Sync(None, Change::Gone(sync)))),
+                _ => world.apply_sync(sync),
+            }
+        }
         _ => world.wait(i64::from(pick)),
     };
     jobs.take(actions);
@@ -108,7 +116,7 @@ proptest! {
 
     /// At the moment `next` names there is something to do, or a later moment is named: no timer fires for ever.
     #[test]
-    fn the_loop_never_turns_idly(steps in proptest::collection::vec((0..14_u8, any::<u8>()), 1..60)) {
+    fn the_loop_never_turns_idly(steps in proptest::collection::vec((0..15_u8, any::<u8>()), 1..60)) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let _entered = runtime.enter();
         let (mut world, actions) = World::with(&["s", "t"], &[("a", "s"), ("b", "s")]);
@@ -117,7 +125,7 @@ proptest! {
         for (what, pick) in steps {
             step(&mut world, &mut jobs, what, pick);
             let running = jobs.running();
-            // One that was told to stop, of a Sync that moved to another source, is waited for as well.
+            // One that was told to stop, of a Sync that moved to another source or is gone, is waited for as well.
             prop_assert_eq!(running.len(), running.iter().collect::<BTreeSet<_>>().len(), "two at once: {:?}", running);
             if let Some(due) = world.engine.next(world.now) {
                 world.now = world.now.max(due);

@@ -165,17 +165,58 @@ async fn a_deleted_sync_lets_go_of_its_claims_and_is_buried() {
     assert!(world.passed(&running, End::Superseded).is_empty());
 }
 
+/// Deleted and created again, whether the watch tells of both or a new list shows the result only.
 #[tokio::test]
-async fn a_pass_of_a_sync_that_is_gone_says_nothing_of_its_successor() {
+async fn a_sync_created_again_waits_for_the_last_pass_of_the_one_before() {
+    let id = ObjectId { kind: GroupKind::new("", "ConfigMap"), namespace: Some("ns".into()), name: "c".into() };
+    for relisted in [false, true] {
+        let mut world = World::settled();
+        world.apply_inventory(inventory("a", &id));
+        let running = world.handle(Event::Drift(key("a")));
+        let gone = world.sync("a", "s", json!({}));
+        let mut again = gone.clone();
+        again.metadata.uid = Some("another".to_owned());
+        let actions = match relisted {
+            true => world.handle(Event::Resource(ResourceEvent::Sync(None, Change::Listed(vec![again])))),
+            false => {
+                let actions = world.handle(Event::Resource(ResourceEvent::Sync(None, Change::Gone(gone))));
+                assert!(world.apply_sync(again).is_empty());
+                actions
+            }
+        };
+        assert_eq!(words(&actions), ["bury a"]);
+        assert!(pass(&running).pass.halt.is_cancelled());
+        assert!(locked(&world.context.claims).other(&id, &key("b")).is_none());
+        assert_eq!(world.next(), Some(300), "the poll: until the old pass has ended there is nothing to start");
+        // It was about to claim something when it was stopped.
+        let owned = Owned::from_lines(&inventory("a", &id).spec.entries, &inventory("a", &id).spec.digest).unwrap();
+        locked(&world.context.claims).replace(&key("a"), &owned);
+        let actions = world.passed(&running, End::Superseded);
+        assert_eq!(pass(&actions).pass.sync.uid().as_deref(), Some("another"));
+        assert!(locked(&world.context.claims).other(&id, &key("b")).is_none(), "phantom");
+        assert!(world.handle(Event::Drift(key("a"))).is_empty(), "its own pass is running");
+    }
+}
+
+#[tokio::test]
+async fn what_the_last_pass_of_a_deleted_sync_claims_is_nobodys() {
     let mut world = World::settled();
+    let id = ObjectId { kind: GroupKind::new("", "ConfigMap"), namespace: Some("ns".into()), name: "c".into() };
     let running = world.handle(Event::Drift(key("a")));
     let gone = world.sync("a", "s", json!({}));
     world.handle(Event::Resource(ResourceEvent::Sync(None, Change::Gone(gone))));
-    let mut again = world.sync("a", "s", json!({}));
-    again.metadata.uid = Some("another".to_owned());
-    assert_eq!(words(&world.apply_sync(again)), ["pass a"]);
-    world.passed(&running, End::Succeeded);
-    assert!(world.handle(Event::Drift(key("a"))).is_empty(), "its own pass is still running");
+    let written = inventory("a", &id);
+    let owned = Owned::from_lines(&written.spec.entries, &written.spec.digest).unwrap();
+    locked(&world.context.claims).replace(&key("a"), &owned);
+    let passed = passing::Passed {
+        uid: pass(&running).pass.sync.uid(),
+        end: End::Superseded,
+        object: None,
+        inventory: Some(written),
+        reverted: Vec::new(),
+    };
+    world.handle(Event::Passed { sync: key("a"), passed });
+    assert!(locked(&world.context.claims).other(&id, &key("b")).is_none());
 }
 
 #[tokio::test]
@@ -199,6 +240,10 @@ async fn a_lost_inventory_is_rebuilt_at_once() {
     world.apply_inventory(inventory("a", &id));
     let gone = Event::Resource(ResourceEvent::Inventory(None, Change::Gone(inventory("a", &id))));
     assert_eq!(words(&world.handle(gone)), ["pass a"]);
+    assert!(locked(&world.context.claims).other(&id, &key("b")).is_some(), "nobody may take it meanwhile");
+    let gone = world.sync("a", "s", json!({}));
+    world.handle(Event::Resource(ResourceEvent::Sync(None, Change::Gone(gone))));
+    assert!(locked(&world.context.claims).other(&id, &key("b")).is_none());
 }
 
 #[tokio::test]
@@ -212,6 +257,7 @@ async fn an_inventory_that_cannot_be_believed_is_rebuilt_at_once() {
         let mut spoiled = inventory("a", &id);
         spoil(&mut spoiled);
         assert_eq!(words(&world.apply_inventory(spoiled)), ["pass a"]);
+        assert!(locked(&world.context.claims).other(&id, &key("b")).is_some(), "nobody may take it meanwhile");
     }
 }
 
