@@ -164,7 +164,8 @@ impl Driver {
                 });
             }
             Action::Explain(explanation) => {
-                self.job("explain".to_owned(), passing::explain(*explanation, self.reporting.clone()));
+                let (reporting, jobs) = (self.reporting.clone(), self.jobs.clone());
+                self.job("explain".to_owned(), passing::explain(*explanation, reporting, jobs));
             }
             Action::Warn(warning) => {
                 self.job("warn".to_owned(), passing::warn(*warning, self.reporting.clone()));

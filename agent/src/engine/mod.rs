@@ -59,6 +59,13 @@ pub enum Event {
         sync: SyncKey,
         passed: passing::Passed,
     },
+    /// It was said on a Sync why it does not run, or could not be: then there is nothing written.
+    Explained {
+        sync: SyncKey,
+        /// Of the Sync it was said of.
+        uid: Option<String>,
+        written: Option<Box<crate::api::Sync>>,
+    },
     /// A moment that was waited for has come.
     Due,
 }
@@ -164,6 +171,7 @@ impl Engine {
             Event::Fetched { source, number, result } => self.fetched(&source, number, result, at),
             Event::Written { source, result } => self.written(&source, result, at),
             Event::Passed { sync, passed } => self.passed(&sync, passed, at, &mut actions),
+            Event::Explained { sync, uid, written } => self.explained(&sync, uid, written, at, &mut actions),
             Event::Due => {}
         }
         if self.is_listed() {
@@ -189,7 +197,10 @@ impl Engine {
         let runnable =
             self.syncs.iter().filter(|(key, sync)| self.offered(sync).is_some() && !self.leaving.contains(*key));
         let syncs = runnable.filter_map(|(_, sync)| sync.schedule.next(now));
-        sources.chain(syncs).min()
+        // Of those that cannot run some could not be told why.
+        let unexplained = self.syncs.values().filter(|sync| self.offered(sync).is_none());
+        let explanations = unexplained.filter_map(|sync| sync.explain_after).filter(|after| *after > now);
+        sources.chain(syncs).chain(explanations).min()
     }
 
     /// Counts for the heartbeat: Syncs, Syncs that are ready, sources.

@@ -19,6 +19,8 @@ use crate::report::{self, News};
 
 /// How often a status write is repeated because somebody else wrote in between.
 const CONFLICTS_MAX: usize = 5;
+/// Why no pass runs, in the words of conditions.
+const SOURCE_NOT_READY: &str = "SourceNotReady";
 /// Reverted objects named one by one in a warning.
 const NAMED_MAX: usize = 10;
 
@@ -244,21 +246,37 @@ pub(super) async fn warn(warning: Warning, reporting: Reporting) {
     reporting.cluster.announce(&*sync, EventKind::Warning, "DriftRepeated", &message).await;
 }
 
-/// Says on a Sync why no pass runs.
-pub(super) async fn explain(explanation: Explanation, reporting: Reporting) {
+/// Says on a Sync why no pass runs, and tells the loop whether that is said now. Somebody else's write in between is not
+/// written over: it may be newer than the reason.
+pub(super) async fn explain(explanation: Explanation, reporting: Reporting, events: mpsc::Sender<Event>) {
     let Explanation { sync, message } = explanation;
+    let (key, uid) = (super::key(&*sync), sync.uid());
+    tracing::warn!(sync = %key, reason = SOURCE_NOT_READY, error = message, "no pass can run");
+    let work = async {
+        let mut object = (*sync).clone();
+        object.status = Some(unready(&sync, &message, Timestamp::now()));
+        let written = report_written(&reporting, reporting.cluster.write_status(&object).await);
+        if written.is_some() {
+            reporting.cluster.announce(&*sync, EventKind::Warning, SOURCE_NOT_READY, &message).await;
+        }
+        written
+    };
+    let written = caught(work).await.ok().flatten();
+    let _ = events.send(Event::Explained { sync: key, uid, written }).await;
+}
+
+/// The status of a Sync that cannot run.
+pub(super) fn unready(sync: &Sync, message: &str, now: Timestamp) -> SyncStatus {
     let mut status = sync.status.clone().unwrap_or_default();
-    let verdict = Verdict { status: false, reason: "SourceNotReady".to_owned(), message };
-    let mut conditions = Conditions(std::mem::take(&mut status.conditions));
-    let said = conditions.get(api::READY).is_some_and(|c| c.message == verdict.message);
-    if said {
-        return;
+    let generation = sync.metadata.generation;
+    if status.observed_generation != generation {
+        // The spec may name another source by now, which counts its revisions for itself.
+        status.last_attempted_sequence = None;
     }
-    tracing::warn!(sync = %super::key(&*sync), reason = verdict.reason, error = verdict.message, "no pass can run");
-    reporting.cluster.announce(&*sync, EventKind::Warning, &verdict.reason, &verdict.message).await;
-    conditions.set(api::READY, verdict, sync.metadata.generation, Timestamp::now());
+    let verdict = Verdict { status: false, reason: SOURCE_NOT_READY.to_owned(), message: message.to_owned() };
+    let mut conditions = Conditions(std::mem::take(&mut status.conditions));
+    conditions.set(api::READY, verdict, generation, now);
     status.conditions = conditions.0;
-    status.observed_generation = sync.metadata.generation;
-    let written = write_status(&reporting.cluster, &sync, status).await;
-    report_written(&reporting, written);
+    status.observed_generation = generation;
+    status
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::api::Duration;
 use crate::api::ResourceExt as _;
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 use towline_plan::object::SyncKey;
 use towline_plan::schedule::sync::{Ended, Settings, SyncSchedule, Trigger};
@@ -15,6 +15,9 @@ use crate::api::{self, Sync};
 use crate::cluster::locked;
 use crate::pass::{End, Pass, Revision};
 
+/// How long after a failed write it is said again why a Sync does not run: long enough not to press an API server that is down.
+const EXPLAIN_AGAIN: SignedDuration = SignedDuration::from_secs(5);
+
 /// One Sync.
 pub(super) struct SyncEntry {
     pub object: Arc<Sync>,
@@ -23,6 +26,8 @@ pub(super) struct SyncEntry {
     pub halt: Option<CancellationToken>,
     /// Why it does not run, as last said.
     pub explained: Option<String>,
+    /// It is not said before this moment: the last write failed.
+    pub explain_after: Option<Timestamp>,
 }
 
 impl SyncEntry {
@@ -73,7 +78,10 @@ impl Engine {
                 let attempted = status.and_then(|s| s.last_attempted_sequence).unwrap_or(0);
                 let schedule = SyncSchedule::new(settings(&object), attempted, at.now);
                 let object = Arc::new(object);
-                self.syncs.insert(key.clone(), SyncEntry { object, schedule, halt: None, explained: None });
+                self.syncs.insert(
+                    key.clone(),
+                    SyncEntry { object, schedule, halt: None, explained: None, explain_after: None },
+                );
                 self.index(&key);
             }
         }
@@ -179,6 +187,27 @@ impl Engine {
         }
     }
 
+    pub(super) fn explained(
+        &mut self,
+        key: &SyncKey,
+        uid: Option<String>,
+        written: Option<Box<Sync>>,
+        at: Moment,
+        actions: &mut Vec<Action>,
+    ) {
+        let Some(entry) = self.syncs.get_mut(key).filter(|entry| entry.object.uid() == uid) else { return };
+        match written.filter(|written| written.uid() == uid) {
+            Some(written) => {
+                entry.explain_after = None;
+                self.sync_applied(*written, at, actions);
+            }
+            None => {
+                entry.explained = None;
+                entry.explain_after = at.now.checked_add(EXPLAIN_AGAIN).ok();
+            }
+        }
+    }
+
     /// What a Sync can work from now.
     pub(super) fn offered(&self, entry: &SyncEntry) -> Option<(&Revision, &OpenMirror)> {
         let source = self.sources.get(&entry.source())?;
@@ -190,7 +219,7 @@ impl Engine {
             let source = self.sources.get(&entry.source());
             let offered = source.and_then(|s| s.revision.as_ref().zip(s.mirror.as_ref()));
             let Some((revision, mirror)) = offered else {
-                explain(key, entry, source.map(|s| &*s.object), actions);
+                explain(key, entry, source.map(|s| &*s.object), at, actions);
                 continue;
             };
             if self.leaving.contains(key) {
@@ -219,7 +248,13 @@ impl Engine {
 }
 
 /// Says why a Sync does not run, once per reason.
-fn explain(key: &SyncKey, entry: &mut SyncEntry, source: Option<&api::GitSource>, actions: &mut Vec<Action>) {
+fn explain(
+    key: &SyncKey,
+    entry: &mut SyncEntry,
+    source: Option<&api::GitSource>,
+    at: Moment,
+    actions: &mut Vec<Action>,
+) {
     let name = &entry.object.spec.source_ref.name;
     let message = match source {
         None => format!("GitSource {}/{name} does not exist", key.namespace),
@@ -234,6 +269,9 @@ fn explain(key: &SyncKey, entry: &mut SyncEntry, source: Option<&api::GitSource>
     };
     let said = entry.object.status.as_ref().and_then(|s| s.conditions.iter().find(|c| c.type_ == api::READY));
     if said.is_some_and(|ready| ready.message == message) {
+        return;
+    }
+    if entry.explain_after.is_some_and(|after| after > at.now) {
         return;
     }
     if entry.explained.as_ref() == Some(&message) || entry.object.spec.suspend || entry.schedule.is_running() {

@@ -6,9 +6,10 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::world::{World, interest, key, pass, woken, words};
+use crate::api::ResourceExt as _;
 use crate::bus::BusEvent;
 use crate::cluster::{Change, ResourceEvent};
-use crate::engine::{Action, Event, FetchFailure};
+use crate::engine::{Action, Event, FetchFailure, passing};
 use crate::pass::{End, Failure};
 
 /// Jobs under way: what they will answer is up to the case.
@@ -17,6 +18,7 @@ struct Jobs {
     fetches: Vec<Action>,
     writes: Vec<Action>,
     passes: Vec<Action>,
+    explanations: Vec<Action>,
 }
 
 impl Jobs {
@@ -26,8 +28,8 @@ impl Jobs {
                 Action::Fetch(_) => self.fetches.push(action),
                 Action::WriteSource(_) => self.writes.push(action),
                 Action::Pass(_) => self.passes.push(action),
-                Action::Recover { .. } | Action::Explain(_) | Action::Warn(_) | Action::Listen(_) | Action::Bury(_) => {
-                }
+                Action::Explain(_) => self.explanations.push(action),
+                Action::Recover { .. } | Action::Warn(_) | Action::Listen(_) | Action::Bury(_) => {}
             }
         }
     }
@@ -106,6 +108,15 @@ fn step(world: &mut World, jobs: &mut Jobs, what: u8, pick: u8) {
                 _ => world.apply_sync(sync),
             }
         }
+        14 if !jobs.explanations.is_empty() => {
+            let Action::Explain(explanation) = jobs.explanations.remove(0) else { return };
+            let (name, uid) = (explanation.sync.name_any(), explanation.sync.uid());
+            let mut written = world.sync(&name, &explanation.sync.spec.source_ref.name, json!({}));
+            written.metadata.uid.clone_from(&uid);
+            written.status = Some(passing::unready(&explanation.sync, &explanation.message, world.now));
+            let written = Some(Box::new(written)).filter(|_| pick.is_multiple_of(2));
+            world.handle(Event::Explained { sync: key(&name), uid, written })
+        }
         _ => world.wait(i64::from(pick)),
     };
     jobs.take(actions);
@@ -116,7 +127,7 @@ proptest! {
 
     /// At the moment `next` names there is something to do, or a later moment is named: no timer fires for ever.
     #[test]
-    fn the_loop_never_turns_idly(steps in proptest::collection::vec((0..15_u8, any::<u8>()), 1..60)) {
+    fn the_loop_never_turns_idly(steps in proptest::collection::vec((0..16_u8, any::<u8>()), 1..60)) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let _entered = runtime.enter();
         let (mut world, actions) = World::with(&["s", "t"], &[("a", "s"), ("b", "s")]);

@@ -124,6 +124,38 @@ async fn a_sync_without_a_source_says_so_once_and_waits_quietly() {
 }
 
 #[tokio::test]
+async fn an_explanation_that_could_not_be_written_is_said_again_and_not_at_once() {
+    let (mut world, actions) = World::with(&[], &[("a", "s")]);
+    let explained = |written| Event::Explained { sync: key("a"), uid: Some("uid of a".to_owned()), written };
+    assert_eq!(words(&actions), ["explain a"]);
+    assert!(world.handle(explained(None)).is_empty());
+    assert_eq!(world.next(), Some(5));
+    let newer = world.sync("a", "s", json!({}));
+    assert!(world.apply_sync(newer).is_empty(), "somebody writes all the time");
+    assert!(world.wait(4).is_empty());
+    let actions = world.wait(1);
+    let Some(crate::engine::Action::Explain(explanation)) = actions.first() else { panic!("{:?}", words(&actions)) };
+    let mut written = world.sync("a", "s", json!({}));
+    written.status = Some(passing::unready(&explanation.sync, &explanation.message, world.now));
+    assert!(world.handle(explained(Some(Box::new(written)))).is_empty());
+    assert_eq!(world.next(), None);
+    assert!(world.wait(3_600).is_empty());
+}
+
+#[tokio::test]
+async fn an_explanation_of_another_spec_forgets_what_the_old_source_counted() {
+    let mut world = World::new();
+    let mut sync = world.sync("a", "s", json!({}));
+    let status = json!({"observedGeneration": sync.metadata.generation, "lastAttemptedSequence": 7, "lastAppliedRevision": "main@sha1:1"});
+    sync.status = Some(serde_json::from_value(status).unwrap());
+    let said = passing::unready(&sync, "the source is gone", world.now);
+    assert_eq!((said.last_attempted_sequence, said.last_applied_revision.as_deref()), (Some(7), Some("main@sha1:1")));
+    sync.metadata.generation = Some(1);
+    let said = passing::unready(&sync, "the source is gone", world.now);
+    assert_eq!((said.last_attempted_sequence, said.observed_generation), (None, Some(1)));
+}
+
+#[tokio::test]
 async fn a_sync_whose_source_is_gone_does_not_keep_the_loop_busy() {
     let mut world = World::settled();
     let source = world.stored("s");
