@@ -133,6 +133,7 @@ pub fn decide(situation: Situation<'_>) -> Plan {
         })
         .collect();
     let apply = wait_for_earlier_stages(apply);
+    forget_what_changes(&mut ahead, &apply);
     let wanted: HashSet<&ObjectId> = apply.iter().map(|step| &step.desired.id).collect();
     let mut left: Vec<PruneStep> = inventory
         .0
@@ -168,6 +169,19 @@ fn wait_for_earlier_stages(mut steps: Vec<ApplyStep>) -> Vec<ApplyStep> {
         }
     }
     steps
+}
+
+/// What is about to be written differently is not known to be there until it was. A pass that dies in between thus leaves no
+/// digest: within one second, the metadata of what it wrote looks like that of what Git wants next.
+fn forget_what_changes(ahead: &mut Inventory, steps: &[ApplyStep]) {
+    for step in steps {
+        if let Apply::Create | Apply::Configure | Apply::WhenDefined = step.apply
+            && let Some(entry) = ahead.0.get_mut(&step.desired.id)
+            && entry.digest.as_deref() != Some(&step.desired.digest)
+        {
+            entry.digest = None;
+        }
+    }
 }
 
 /// What happens to one object Git wants, given what the API server says of it.
@@ -247,4 +261,36 @@ fn part_with(id: &ObjectId, sync: &SyncKey, seen: Option<&Seen>, claims: &Claims
         ));
     }
     Prune::Delete { uid: live.uid.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::object::Origin;
+
+    #[test]
+    fn what_is_about_to_change_has_no_digest_ahead_of_it() {
+        let id = |name: &str| ObjectId { kind: GroupKind::new("", "ConfigMap"), namespace: None, name: name.into() };
+        let object = |name: &str, digest: &str| Desired {
+            id: id(name),
+            version: "v1".into(),
+            value: serde_json::Value::Null,
+            digest: digest.into(),
+            origin: Origin { path: String::new(), line: 1 },
+            awaits_definition: false,
+            namespace_in_set: false,
+        };
+        let step = |name: &str, digest: &str, apply| ApplyStep { desired: object(name, digest), apply };
+        let entry =
+            Entry { version: "v1".into(), uid: None, digest: Some("old".into()), claimed_at: 1, state: State::Applied };
+        let mut ahead = Inventory(["kept", "changed", "reverted"].map(|name| (id(name), entry.clone())).into());
+        let steps = [
+            step("kept", "old", Apply::Keep),
+            step("changed", "new", Apply::Configure),
+            step("reverted", "old", Apply::Revert(String::new())),
+        ];
+        forget_what_changes(&mut ahead, &steps);
+        let digests: Vec<_> = ahead.0.iter().map(|(id, e)| (id.name.as_str(), e.digest.as_deref())).collect();
+        assert_eq!(digests, [("changed", None), ("kept", Some("old")), ("reverted", Some("old"))]);
+    }
 }
