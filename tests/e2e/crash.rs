@@ -92,12 +92,12 @@ async fn an_agent_killed_in_the_middle_of_a_pass_finishes_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_killed_pass_did_is_undone_where_git_went_back_meanwhile() {
     let mut world = World::new("crash-back").await;
-    let first = world.repo.commit(&[("all.yaml", &manifests(&world, 0..OBJECTS, "1"))]).await.unwrap();
-    world.sync().await;
+    let first = world.repo.commit(&[("apps/all.yaml", &manifests(&world, 0..OBJECTS, "1"))]).await.unwrap();
+    world.sync_with(json!({}), json!({"path": "apps"})).await;
     world.ready_at(&first).await;
     world.listening().await;
 
-    world.push(&[("all.yaml", &manifests(&world, 0..OBJECTS, "2"))]).await;
+    world.push(&[("apps/all.yaml", &manifests(&world, 0..OBJECTS, "2"))]).await;
     let changed = async || {
         let list = world.config_maps().list(&ListParams::default().labels("towline.dev/sync-name=fleet")).await;
         let list = list.map_err(|e| e.to_string())?;

@@ -16,13 +16,15 @@ async fn the_cluster_follows_a_branch_that_moves_back() {
     world.ready_at(&second).await;
     sequences.push(sequence(&world).await);
 
-    // Rolled back, and the event names the older commit: it is what the host says.
+    // Rolled back, and the event names the older commit: it is what the host says, and needs no second look.
+    let looks = conversations(&world);
     world.repo.force_push(&first).await.unwrap();
     assert_eq!(world.deliver(&first).await, 202);
     world.applied("a", "1").await;
     world.gone("b").await;
     world.ready_at(&first).await;
     sequences.push(sequence(&world).await);
+    assert_eq!(conversations(&world) - looks, 1, "{:#?}", world.git.requests());
 
     // Forward again, by force, to a commit with another history.
     let third = world.repo.commit(&[("a.yaml", &a("3")), ("c.yaml", &world.config_map("c", "1"))]).await.unwrap();
@@ -32,6 +34,7 @@ async fn the_cluster_follows_a_branch_that_moves_back() {
 
     // Back once more, to a commit superseded a moment ago, and no event says so: a lagging replica would look the same, so a
     // second look decides.
+    let looks = conversations(&world);
     world.repo.force_push(&second).await.unwrap();
     world.request_fetch("now").await;
     world.applied("a", "2").await;
@@ -39,6 +42,7 @@ async fn the_cluster_follows_a_branch_that_moves_back() {
     world.gone("c").await;
     world.ready_at(&second).await;
     sequences.push(sequence(&world).await);
+    assert_eq!(conversations(&world) - looks, 2, "{:#?}", world.git.requests());
 
     let revert = world.repo.revert().await.unwrap();
     assert_eq!(world.deliver(&revert).await, 202);
@@ -52,4 +56,9 @@ async fn the_cluster_follows_a_branch_that_moves_back() {
 
 async fn sequence(world: &World) -> u64 {
     world.fleet().await.status.unwrap().last_attempted_sequence.unwrap()
+}
+
+/// How often the Git server was talked to: every conversation begins with the list of services.
+fn conversations(world: &World) -> usize {
+    world.git.requests().iter().filter(|request| request.contains("/info/refs")).count()
 }
