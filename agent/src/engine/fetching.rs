@@ -13,7 +13,7 @@ use towline_proto::{CommitId, RefName};
 
 use super::source::{Write, status};
 use super::{Event, FetchFailure, OpenMirror, SourceKey, caught};
-use crate::api::GitSource;
+use crate::api::{GitSource, ResourceExt as _};
 use crate::cluster::{Cluster, EventKind};
 use crate::mirror::Mirror;
 use crate::pass::Revision;
@@ -121,12 +121,21 @@ async fn put(write: Write, cluster: &Cluster) -> Result<Box<GitSource>, String> 
             }
             Err(error) if error.is_conflict() => {
                 let current = cluster.read(&source.namespace, &source.name).await.map_err(|e| chain(&e))?;
-                object = Arc::new(current.ok_or("the source is gone")?);
+                let current = current.ok_or("the source is gone")?;
+                if !is_still(&object, &current) {
+                    return Err("its spec was changed meanwhile: what was found says nothing of it".to_owned());
+                }
+                object = Arc::new(current);
             }
             Err(error) => return Err(chain(&error)),
         }
     }
     Err("the source is written by others all the time".to_owned())
+}
+
+/// Whether what was found for one may be written to the other: the tip of a ref is named after the ref it was found at.
+pub(super) fn is_still(judged: &GitSource, current: &GitSource) -> bool {
+    (judged.uid(), judged.metadata.generation) == (current.uid(), current.metadata.generation)
 }
 
 /// A new revision and a changed Ready condition are Events; the connection to NATS going up and down is not.

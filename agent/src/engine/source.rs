@@ -38,8 +38,9 @@ pub(super) struct SourceEntry {
     pub writing: bool,
     /// The delivery of the last event, for the trail of what it leads to.
     pub delivery: Option<String>,
-    /// A request for a look that has not ended yet.
+    /// The newest request for a look, and the one the running fetch began after: only that one does it answer.
     pub requested: Option<String>,
+    pub answering: Option<String>,
     /// No write before this moment: the last one failed.
     pub write_after: Option<Timestamp>,
 }
@@ -165,6 +166,7 @@ impl Engine {
                     recovering: false,
                     wanted: Wanted { events, ..Wanted::default() },
                     requested,
+                    answering: None,
                     writing: false,
                     delivery: None,
                     write_after: None,
@@ -183,7 +185,7 @@ impl Engine {
                     // Another repository or ref: what was known of the old one says nothing of it.
                     entry.schedule = SourceSchedule::new(interval, suspend, None, at.now);
                     entry.fetch = 0;
-                    entry.wanted.tip = None;
+                    (entry.wanted.tip, entry.wanted.ready) = (None, None);
                     entry.wanted.events = Some(events);
                 }
                 entry.object = Arc::new(object);
@@ -297,7 +299,7 @@ impl Engine {
     ) {
         // One that was begun for another repository or ref, or for a source of that name before, says nothing of this one.
         let Some(entry) = self.sources.get_mut(source).filter(|entry| entry.fetch == number) else { return };
-        entry.wanted.handled.clone_from(&entry.requested);
+        entry.wanted.handled.clone_from(&entry.answering);
         match result {
             Ok((mirror, commit)) => {
                 entry.fetched = Some(mirror);
@@ -376,6 +378,7 @@ impl Engine {
             }
             self.fetches += 1;
             entry.fetch = self.fetches;
+            entry.answering.clone_from(&entry.requested);
             actions.push(Action::Fetch(fetching::Job {
                 source: key.clone(),
                 number: entry.fetch,

@@ -6,7 +6,7 @@ use super::world::{World, commit, fetch, interest, key, woken, words, write};
 use crate::api::{self, REQUESTED_AT};
 use crate::bus::BusEvent;
 use crate::cluster::{Change, ResourceEvent};
-use crate::engine::{Action, Event, FetchFailure};
+use crate::engine::{Action, Event, FetchFailure, fetching};
 use crate::pass::{End, Revision};
 
 fn events_ready(world: &World, name: &str) -> (bool, String) {
@@ -176,6 +176,50 @@ async fn own_echoes_cause_no_work_and_a_request_causes_one_fetch() {
     assert!(world.apply_source(echo).is_empty());
     let actions = world.fetched(&actions, 1);
     assert_eq!(write(&actions).wanted.handled.as_deref(), Some("now"));
+}
+
+#[tokio::test]
+async fn a_request_is_not_answered_by_a_fetch_that_began_before_it() {
+    let mut world = World::settled();
+    let running = world.handle(woken("s", 2));
+    let mut asked = world.stored("s");
+    asked.metadata.annotations = Some([(REQUESTED_AT.to_owned(), "now".to_owned())].into());
+    asked.metadata.resource_version = Some("900".to_owned());
+    assert!(world.apply_source(asked).is_empty(), "one fetch at a time");
+    let actions = world.fetched(&running, 2);
+    assert_eq!(words(&actions), ["fetch s", "write s"]);
+    assert_eq!(write(&actions).wanted.handled, None);
+    let first = world.answer(write(&actions));
+    world.fetched(&actions, 2);
+    let actions = world.handle(first);
+    assert_eq!(write(&actions).wanted.handled.as_deref(), Some("now"));
+}
+
+#[tokio::test]
+async fn what_was_found_for_one_spec_is_not_written_to_another() {
+    let mut world = World::settled();
+    let judged = world.stored("s");
+    let mut touched = judged.clone();
+    touched.metadata.resource_version = Some("900".to_owned());
+    touched.metadata.annotations = Some([("a".to_owned(), "b".to_owned())].into());
+    assert!(fetching::is_still(&judged, &touched), "that is taken in");
+    let moved = world.source("s", json!({"ref": {"branch": "release"}}));
+    assert!(!fetching::is_still(&judged, &moved));
+    let mut again = judged.clone();
+    again.metadata.uid = Some("another".to_owned());
+    assert!(!fetching::is_still(&judged, &again));
+}
+
+#[tokio::test]
+async fn another_ref_is_not_ready_because_the_one_before_was() {
+    let mut world = World::settled();
+    let mut moved = world.source("s", json!({"ref": {"branch": "release"}}));
+    moved.status = world.stored("s").status;
+    let actions = world.apply_source(moved);
+    let written = write(&actions);
+    let status = crate::engine::source::status(&written.object, &written.wanted, world.now);
+    assert_ne!(status.observed_generation, written.object.metadata.generation, "nobody has looked at it yet");
+    assert!(status.revision.unwrap().starts_with("main@"));
 }
 
 #[tokio::test]
