@@ -6,7 +6,7 @@ use crate::api::ResourceExt as _;
 use jiff::Timestamp;
 use tokio::sync::{Semaphore, mpsc};
 use towline_daemon::error::chain;
-use towline_plan::object::SyncKey;
+use towline_plan::object::{ObjectId, SyncKey};
 use towline_proto::{ClusterName, Wire as _};
 use tracing::Instrument as _;
 
@@ -21,8 +21,6 @@ use crate::report::{self, News};
 const CONFLICTS_MAX: usize = 5;
 /// Why no pass runs, in the words of conditions.
 const SOURCE_NOT_READY: &str = "SourceNotReady";
-/// Reverted objects named one by one in a warning.
-const NAMED_MAX: usize = 10;
 
 /// One pass to run.
 pub struct Job {
@@ -50,8 +48,8 @@ pub struct Passed {
     /// The Sync as its status was written, or, in the version that was read, with what is counted and not worth a write.
     pub object: Option<Box<Sync>>,
     pub inventory: Option<Inventory>,
-    /// What was put back, in words.
-    pub reverted: Vec<String>,
+    /// What was put back, and what had happened to it.
+    pub reverted: Vec<(ObjectId, String)>,
 }
 
 /// What jobs report through.
@@ -151,13 +149,12 @@ async fn say(reporting: &Reporting, pass: &Pass, outcome: Outcome) -> Passed {
     Passed { uid: pass.sync.uid(), end: outcome.end, object, inventory: outcome.inventory, reverted }
 }
 
-/// The objects put back and who had changed them: as many as a person reads.
-fn reverted(outcome: &Outcome) -> Vec<String> {
-    let words = |action: &Action| match &action.deed {
-        Deed::Reverted(what) => Some(format!("{} ({what})", action.id)),
+fn reverted(outcome: &Outcome) -> Vec<(ObjectId, String)> {
+    let what = |action: &Action| match &action.deed {
+        Deed::Reverted(what) => Some((action.id.clone(), what.clone())),
         _ => None,
     };
-    outcome.actions.iter().filter_map(words).take(NAMED_MAX).collect()
+    outcome.actions.iter().filter_map(what).collect()
 }
 
 fn log(pass: &Pass, outcome: &Outcome, now: Timestamp) {

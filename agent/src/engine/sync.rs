@@ -1,12 +1,13 @@
 //! Syncs within the engine: when a pass runs, and at which revision.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::api::Duration;
 use crate::api::ResourceExt as _;
 use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
-use towline_plan::object::SyncKey;
+use towline_plan::object::{ObjectId, SyncKey};
 use towline_plan::schedule::sync::{Ended, Settings, SyncSchedule, Trigger};
 
 use super::passing::{self, Passed};
@@ -18,6 +19,9 @@ use crate::pass::{End, Pass, Revision};
 /// How long after a failed write it is said again why a Sync does not run: long enough not to press an API server that is down.
 const EXPLAIN_AGAIN: SignedDuration = SignedDuration::from_secs(5);
 
+/// Objects named one by one in a warning: as many as a person reads.
+const NAMED_MAX: usize = 10;
+
 /// One Sync.
 pub(super) struct SyncEntry {
     pub object: Arc<Sync>,
@@ -28,12 +32,28 @@ pub(super) struct SyncEntry {
     pub explained: Option<String>,
     /// It is not said before this moment: the last write failed.
     pub explain_after: Option<Timestamp>,
+    /// What was put back lately, at most everything the Sync owns.
+    pub put_back: BTreeMap<ObjectId, Timestamp>,
 }
 
 impl SyncEntry {
     pub(super) fn is_ready(&self) -> bool {
         let conditions = self.object.status.as_ref().map(|s| s.conditions.as_slice()).unwrap_or_default();
         conditions.iter().any(|c| c.type_ == api::READY && c.status == "True")
+    }
+
+    /// Takes in what was put back, and answers with what was not for the first time lately: many objects that drift once
+    /// each are no fight.
+    fn put_back(&mut self, reverted: Vec<(ObjectId, String)>, now: Timestamp) -> Vec<String> {
+        let calm = self.schedule.calm();
+        self.put_back.retain(|_, at| now.duration_since(*at) < calm);
+        let again = |(id, what): (ObjectId, String)| {
+            let text = format!("{id} ({what})");
+            self.put_back.insert(id, now).map(|_| text)
+        };
+        let mut again: Vec<String> = reverted.into_iter().filter_map(again).collect();
+        again.truncate(NAMED_MAX);
+        again
     }
 
     fn source(&self) -> SourceKey {
@@ -80,7 +100,14 @@ impl Engine {
                 let object = Arc::new(object);
                 self.syncs.insert(
                     key.clone(),
-                    SyncEntry { object, schedule, halt: None, explained: None, explain_after: None },
+                    SyncEntry {
+                        object,
+                        schedule,
+                        halt: None,
+                        explained: None,
+                        explain_after: None,
+                        put_back: BTreeMap::new(),
+                    },
                 );
                 self.index(&key);
             }
@@ -170,11 +197,11 @@ impl Engine {
             End::Superseded => Ended::Superseded,
         };
         let was_fought = entry.schedule.is_fought();
-        entry.schedule.ended(how, !reverted.is_empty(), at.now, at.dice);
+        let again = entry.put_back(reverted, at.now);
+        entry.schedule.ended(how, !again.is_empty(), at.now, at.dice);
         if !was_fought && entry.schedule.is_fought() {
-            let reverted = reverted.join(", ");
-            let message =
-                format!("something keeps changing what is put back, which is done less often now: {reverted}");
+            let again = again.join(", ");
+            let message = format!("something keeps changing what is put back, which is done less often now: {again}");
             actions.push(Action::Warn(Box::new(passing::Warning { sync: Arc::clone(&entry.object), message })));
         }
         // As the watch would tell: what was changed since the last event of the watch came along with the answer.

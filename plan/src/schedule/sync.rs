@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::{after, backoff, jittered};
 
-/// Reverts in a row that are made at once: a person who tries it out again and again never waits.
+/// Repeated reverts in a row that are made at once: a person who tries it out again and again never waits.
 const REVERTS_AT_ONCE: u32 = 3;
 /// First wait between reverts in a row beyond these; doubles up to the retry interval.
 const REVERT_AGAIN: SignedDuration = SignedDuration::from_secs(1);
@@ -91,7 +91,7 @@ pub struct SyncSchedule {
     /// When what failed is tried again, if that is before everything is looked at.
     retry: Option<Timestamp>,
     failures: u32,
-    /// Passes in a row that drift started and that put something back, and when the last one ended.
+    /// Passes in a row that drift started and that put something back once more, and when the last one ended.
     reverts: u32,
     reverted_at: Timestamp,
 }
@@ -204,7 +204,7 @@ impl SyncSchedule {
         Some(start)
     }
 
-    /// The running pass ended. `reverted`: it put back what somebody else had changed.
+    /// The running pass ended. `reverted`: it put back again what had been put back within [`Self::calm`].
     pub fn ended(&mut self, how: Ended, reverted: bool, now: Timestamp, dice: f64) {
         let (look, trigger) = self.running.take().map_or((Look::All, None), |start| (start.look, Some(start.trigger)));
         if reverted && trigger == Some(Trigger::Drift) {
@@ -247,8 +247,9 @@ impl SyncSchedule {
         Some(after(self.reverted_at, backoff(REVERT_AGAIN, self.settings.retry_interval, waits)))
     }
 
-    /// Longer than the longest wait between two reverts, which would end the row otherwise.
-    fn calm(&self) -> SignedDuration {
+    /// Reverts further apart are not in a row. Longer than the longest wait between two, which would end the row otherwise.
+    #[must_use]
+    pub fn calm(&self) -> SignedDuration {
         CALM.max(self.settings.retry_interval.saturating_mul(2))
     }
 

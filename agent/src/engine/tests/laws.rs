@@ -70,7 +70,7 @@ fn step(world: &mut World, jobs: &mut Jobs, what: u8, pick: u8) {
                 (false, 1) => End::Failed(Failure::build("bad".to_owned())),
                 (false, _) => End::Succeeded,
             };
-            world.reverted(&job, end, vec!["x".to_owned(); usize::from(pick / 3 % 2)])
+            world.reverted(&job, end, &["x"][..usize::from(pick / 3 % 2)])
         }
         8 => {
             let sync = world.sync(name, "s", json!({"suspend": pick.is_multiple_of(3)}));

@@ -39,7 +39,6 @@ async fn drift_during_a_pass_leads_to_another() {
 #[tokio::test]
 async fn a_fight_over_a_field_is_told_once_and_is_no_hot_loop() {
     let mut world = World::settled();
-    let what = || vec!["ConfigMap/ns/c (it was changed by kubectl)".to_owned()];
     let mut waited = 0;
     let mut told = Vec::new();
     for _ in 0..20 {
@@ -50,7 +49,7 @@ async fn a_fight_over_a_field_is_told_once_and_is_no_hot_loop() {
             waited += next;
             actions = world.wait(next);
         }
-        let actions = world.reverted(&actions, End::Succeeded, what());
+        let actions = world.reverted(&actions, End::Succeeded, &["c"]);
         told.extend(actions.into_iter().filter_map(|action| match action {
             crate::engine::Action::Warn(warning) => Some(warning.message),
             _ => None,
@@ -59,6 +58,16 @@ async fn a_fight_over_a_field_is_told_once_and_is_no_hot_loop() {
     assert!(waited > 300, "twenty reverts took {waited} s");
     assert_eq!(told.len(), 1, "{told:?}");
     assert!(told[0].contains("ConfigMap/ns/c (it was changed by kubectl)"), "{told:?}");
+}
+
+#[tokio::test]
+async fn many_objects_that_drift_once_each_are_no_fight() {
+    let mut world = World::settled();
+    for name in (0..20).map(|n| format!("c{n}")) {
+        let actions = world.handle(Event::Drift(key("a")));
+        assert_eq!(words(&actions), ["pass a"], "at once");
+        assert!(world.reverted(&actions, End::Succeeded, &[&name]).is_empty());
+    }
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use serde_json::json;
 use tempfile::TempDir;
 use towline_daemon::shutdown::Shutdown;
 use towline_daemon::tasks::Tasks;
-use towline_plan::object::SyncKey;
+use towline_plan::object::{GroupKind, ObjectId, SyncKey};
 use towline_proto::{CommitEvent, CommitId, RefName, RepositoryId};
 
 use crate::api::{GitSource, Inventory, ResourceExt as _, Sync};
@@ -207,12 +207,18 @@ impl World {
 
     /// The first pass of these actions ends so, without a status to write.
     pub(super) fn passed(&mut self, actions: &[Action], end: End) -> Vec<Action> {
-        self.reverted(actions, end, Vec::new())
+        self.reverted(actions, end, &[])
     }
 
-    /// The same, and this was put back.
-    pub(super) fn reverted(&mut self, actions: &[Action], end: End, reverted: Vec<String>) -> Vec<Action> {
+    /// The same, and these ConfigMaps were put back.
+    pub(super) fn reverted(&mut self, actions: &[Action], end: End, names: &[&str]) -> Vec<Action> {
         let job = pass(actions);
+        let id = |name: &str| ObjectId {
+            kind: GroupKind::new("", "ConfigMap"),
+            namespace: Some("ns".to_owned()),
+            name: name.to_owned(),
+        };
+        let reverted = names.iter().map(|name| (id(name), "it was changed by kubectl".to_owned())).collect();
         let passed = passing::Passed { uid: job.pass.sync.uid(), end, object: None, inventory: None, reverted };
         self.handle(Event::Passed { sync: job.pass.key.clone(), passed })
     }
