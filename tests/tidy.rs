@@ -116,7 +116,9 @@ fn the_deciding_crates_cannot_reach_the_world() {
         for word in [
             "std::fs",
             "std::env",
-            "std::net::Tcp", "std::net::Udp", "ToSocketAddrs",
+            "std::net::Tcp",
+            "std::net::Udp",
+            "ToSocketAddrs",
             "std::process",
             "SystemTime",
             "Instant::now",

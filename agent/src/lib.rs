@@ -2,7 +2,7 @@
 //!
 //! In the order in which a revision travels:
 //!
-//! 1. [`config`]: what is connected to. [`run`] puts the parts together.
+//! 1. [`config`]: what is connected to. [`run()`] puts the parts together.
 //! 2. [`bus`]: NATS wakes; [`mirror`]: Git is fetched and read without a checkout.
 //! 3. [`engine`]: one loop decides what runs when, for sources and Syncs.
 //! 4. [`pass`]: revision → tree → manifests → observed → plan → checked plan → outcomes.

@@ -4,8 +4,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub(crate) use kube::api::{DynamicObject, TypeMeta};
 use kube::api::{Api, ApiResource, ListParams, Patch, PatchParams};
+pub(crate) use kube::api::{DynamicObject, TypeMeta};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde_json::Value;
 use towline_agent::api::{GitSource, Sync};

@@ -23,7 +23,7 @@ pub(crate) struct Args {
     /// The file with the hook's secret
     #[arg(long, value_name = "FILE")]
     secret_file: PathBuf,
-    /// The hook's address, as in https://hooks.example/hooks/github
+    /// The hook's address, as in `https://hooks.example/hooks/github`
     #[arg(long)]
     url: reqwest::Url,
     /// The repository's full name within its host, as in org/app

@@ -26,7 +26,7 @@ async fn a_cluster_comes_from_git_alone() {
     repo.commit(&[("clusters/one/apps.yaml", &apps), ("apps/app.yaml", &app)]).await.unwrap();
 
     // No NATS at all: an agent that only polls needs nothing but Git and its cluster.
-    let mut config = AgentConfig::new("one", &plane.kubeconfig());
+    let mut config = AgentConfig::new("one", plane.kubeconfig());
     config.namespaces = vec![namespace.clone()];
     config.extra_tables =
         format!("[bootstrap]\nurl = {:?}\npath = \"./clusters/one\"\nnamespace = {namespace:?}\n", git.url("fleet"));

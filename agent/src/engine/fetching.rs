@@ -16,7 +16,7 @@ use super::{Event, FetchFailure, OpenMirror, SourceKey, caught};
 use crate::api::{GitSource, ResourceExt as _};
 use crate::cluster::{Cluster, EventKind};
 use crate::mirror::Mirror;
-use crate::pass::Revision;
+use crate::pass::{PANICKED, Revision};
 
 /// How often a status write is repeated because somebody else wrote in between: every time with what they wrote.
 const CONFLICTS_MAX: usize = 5;
@@ -45,8 +45,7 @@ pub(super) async fn fetch(job: Job, storage: Arc<Path>, events: mpsc::Sender<Eve
             work.await
         }
     };
-    let result = result
-        .unwrap_or_else(|panic| Err(FetchFailure { message: format!("an internal error: {panic}"), retryable: true }));
+    let result = result.unwrap_or_else(|_| Err(FetchFailure { message: PANICKED.to_owned(), retryable: true }));
     // The loop is gone only while the process ends.
     let _ = events.send(Event::Fetched { source, number, result }).await;
 }

@@ -24,7 +24,7 @@ use crate::api::{GitSource, Inventory};
 use crate::bus::{BusEvent, Interest};
 use crate::cluster::{Change, ResourceEvent};
 use crate::mirror::Mirror;
-use crate::pass::Revision;
+use crate::pass::{PANICKED, Revision};
 use source::SourceEntry;
 use sync::SyncEntry;
 
@@ -308,7 +308,7 @@ impl Engine {
 /// until the process is started again. The words of a panic are in the log only: they may show what must not be told.
 async fn caught<T>(work: impl Future<Output = T>) -> Result<T, String> {
     let work = std::panic::AssertUnwindSafe(work).catch_unwind();
-    work.await.map_err(|_| "an internal error: it panicked, and the agent's log says where".to_owned())
+    work.await.map_err(|_| PANICKED.to_owned())
 }
 
 /// The key of one of our objects.

@@ -8,7 +8,7 @@ mod inventory;
 mod observe;
 mod outcome;
 
-pub use outcome::{Action, Deed, End, Failure, Outcome, Reason};
+pub use outcome::{Action, Deed, End, Failure, Outcome, PANICKED, Reason};
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -206,7 +206,7 @@ async fn want(pass: &Pass, manifests: &Arc<Vec<Manifest>>, served: &Arc<Served>)
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Failure> + Send + 'static) -> Result<T, Failure> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|e| Err(Failure::internal(&e)))
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Err(Failure::internal()))
 }
 
 fn ceiling(pass: &Pass) -> Result<Ceiling, Failure> {

@@ -68,6 +68,9 @@ impl Reason {
     }
 }
 
+/// What is told of a defect of ours. The words of a panic may hold what it read: they stay in the log (invariant 7).
+pub const PANICKED: &str = "an internal error: it panicked, and the agent's log says where";
+
 /// Why a pass did not bring the cluster to what Git says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
@@ -99,8 +102,8 @@ impl Failure {
 
     /// A blocking step died: a defect of ours.
     #[must_use]
-    pub fn internal(error: &dyn std::error::Error) -> Self {
-        Self::reconciliation(format!("an internal error: {error}"))
+    pub fn internal() -> Self {
+        Self::reconciliation(PANICKED.to_owned())
     }
 }
 

@@ -1,7 +1,7 @@
 //! Objects to rows of a table. Pure: the time is an argument, and what an object does not say is a dash.
 
-use jiff::Timestamp;
 use crate::cluster::DynamicObject;
+use jiff::Timestamp;
 use serde_json::Value;
 use towline_agent::api::{EVENTS_READY, READY};
 
