@@ -61,3 +61,12 @@ async fn bounded<T>(
         Err(_) => Err(RequestError::timeout(what(), REQUEST_TIMEOUT)),
     }
 }
+
+#[cfg(test)]
+impl Cluster {
+    /// A cluster that nobody asks anything, for tests of what is decided. Must be called inside a runtime.
+    pub(crate) fn nowhere() -> Self {
+        let config = kube::Config::new("http://127.0.0.1:9".parse().unwrap());
+        Self::new(kube::Client::try_from(config).unwrap())
+    }
+}

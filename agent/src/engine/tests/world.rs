@@ -253,8 +253,3 @@ fn overlay(all: &mut serde_json::Value, with: serde_json::Value) {
     };
     all.extend(with);
 }
-
-/// A client of an address where nothing listens.
-fn client() -> kube::Client {
-    kube::Client::try_from(kube::Config::new("http://127.0.0.1:9".parse().unwrap())).unwrap()
-}
