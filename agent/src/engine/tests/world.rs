@@ -80,12 +80,11 @@ impl World {
     pub(super) fn new() -> Self {
         // The client wants a provider although it never connects; another test may have been first.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let client = client();
         let storage = tempfile::tempdir().unwrap();
         let mirror = OpenMirror(Mirror::open(storage.path(), "https://git.example/org/fleet").unwrap());
         let (drift, _) = tokio::sync::mpsc::unbounded_channel();
         let watches = Watches::new(Tasks::new(), Shutdown::new(), drift);
-        let context = Context { cluster: Cluster::new(client), watches, claims: std::sync::Arc::default() };
+        let context = Context { cluster: Cluster::nowhere(), watches, claims: std::sync::Arc::default() };
         let engine = Engine::new(context.clone(), 3, None);
         let now = Timestamp::from_second(1_000_000).unwrap();
         Self { engine, context, now, mirror, version: 100, sources: BTreeMap::new(), _storage: storage }
