@@ -83,7 +83,8 @@ pub struct Pass {
 
 /// Runs a pass. It can fail; it cannot be silent: whatever happens is in the outcome.
 pub async fn run(cx: &Context, pass: &Pass) -> Outcome {
-    match stages(cx, pass).await {
+    // On the heap: what a pass holds over its waits is large, and everything that wraps it would hold it once more.
+    match Box::pin(stages(cx, pass)).await {
         Ok(outcome) => outcome,
         Err(failure) => Outcome::failed(failure),
     }
@@ -109,7 +110,7 @@ async fn stages(cx: &Context, pass: &Pass) -> Result<Outcome, Failure> {
     drop(manifests);
     let Wanted { desired, left_alone, redactor } = wanted;
     let owned = inventory::load(cx, pass, &desired).await?;
-    let observed = observe::observe(cx, pass, &served, &desired, &owned.inventory, &redactor).await?;
+    let observed = Box::pin(observe::observe(cx, pass, &served, &desired, &owned.inventory, &redactor)).await?;
     let kinds: BTreeSet<GroupKind> =
         desired.iter().map(|d| &d.id).chain(owned.inventory.0.keys()).map(|id| id.kind.clone()).collect();
     let prune =
@@ -131,7 +132,7 @@ async fn stages(cx: &Context, pass: &Pass) -> Result<Outcome, Failure> {
         plan
     };
     let plan = check(plan, ceiling(pass)?, owned.rebuilt.as_deref());
-    let outcome = apply::apply(cx, pass, served, owned, plan, &redactor).await?;
+    let outcome = Box::pin(apply::apply(cx, pass, served, owned, plan, &redactor)).await?;
     let outcome = inventory::settle(cx, pass, outcome, &tree).await?;
     Ok(Outcome { unwatched: unwatched(cx, pass, kinds, &redactor), ..outcome })
 }
