@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+/// How long a first list that was not refused may be tried again before that is said: of a kind that was defined just now the
+/// API server says for a second or two that its storage begins.
+const FIRST_AFTER: Duration = Duration::from_secs(5);
 /// A watch that was complete and has failed for this long is not one: a restart of an API server is over sooner.
 const LOST_AFTER: Duration = Duration::from_secs(60);
 /// The watcher tries again at most 30 s, and as much again of jitter, after a failure, and does not say when a watch goes on:
@@ -15,7 +18,7 @@ const QUIET_AFTER: Duration = Duration::from_secs(90);
 /// How far the watch of a kind is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Listing {
-    /// Neither has come: its first list, or a failure.
+    /// Neither has come: its first list, or a failure that lasts.
     NotYet,
     /// What it shows is not all there is, or not as it is now: why. It is tried again.
     Failed(String),
@@ -52,14 +55,20 @@ impl Health {
         (self.is_listing, self.failing, self.listing) = (false, None, Listing::Listed);
     }
 
-    /// A try failed. A watch that was complete may break and be taken up again; a list that fails is said at once.
-    pub(super) fn failed(&mut self, why: String, now: Instant) {
+    /// A try failed. What is refused stays refused; anything else may pass, and a watch that was complete and breaks is taken
+    /// up again.
+    pub(super) fn failed(&mut self, why: String, is_refusal: bool, now: Instant) {
         let first = match self.failing {
             Some((first, last)) if now < last + QUIET_AFTER => first,
             _ => now,
         };
         self.failing = Some((first, now));
-        if self.listing != Listing::Listed || now >= first + LOST_AFTER {
+        let lasts = match self.listing {
+            Listing::NotYet => is_refusal || now >= first + FIRST_AFTER,
+            Listing::Listed => now >= first + LOST_AFTER,
+            Listing::Failed(_) => true,
+        };
+        if lasts {
             self.listing = Listing::Failed(why);
         }
     }
@@ -80,19 +89,30 @@ mod tests {
     }
 
     #[test]
-    fn a_first_list_that_fails_is_said_at_once_until_one_is_complete() {
+    fn a_first_list_that_is_refused_is_said_at_once_until_one_is_complete() {
         let (mut health, start) = (Health::new(), Instant::now());
         health.list_begins();
         assert_eq!(health.listing(), &Listing::NotYet);
-        health.failed("403".to_owned(), start);
+        health.failed("403".to_owned(), true, start);
         assert_eq!(health.listing(), &failed("403"));
         health.list_begins();
         assert_eq!((health.listing(), health.quiet_at()), (&failed("403"), None), "trying again is no success");
-        health.failed("503".to_owned(), start + QUIET_AFTER);
+        health.failed("503".to_owned(), false, start + QUIET_AFTER);
         assert_eq!(health.listing(), &failed("503"), "the last reason is the one to know");
         health.list_begins();
         health.goes_on();
         assert_eq!(health.listing(), &Listing::Listed);
+    }
+
+    #[test]
+    fn a_first_list_that_may_come_is_waited_for_a_little() {
+        let (mut health, start) = (Health::new(), Instant::now());
+        for milliseconds in [0, 800, 2400] {
+            health.failed("storage is (re)initializing".to_owned(), false, start + Duration::from_millis(milliseconds));
+            assert_eq!(health.listing(), &Listing::NotYet);
+        }
+        health.failed("500".to_owned(), false, start + FIRST_AFTER);
+        assert_eq!(health.listing(), &failed("500"));
     }
 
     #[test]
@@ -101,7 +121,7 @@ mod tests {
         health.goes_on();
         for _ in 0..100 {
             now += QUIET_AFTER;
-            health.failed("the connection broke".to_owned(), now);
+            health.failed("the connection broke".to_owned(), false, now);
             assert_eq!(health.listing(), &Listing::Listed);
         }
     }
@@ -114,10 +134,10 @@ mod tests {
         let mut now = start;
         while now < start + LOST_AFTER {
             assert_eq!((health.listing(), health.quiet_at()), (&Listing::Listed, None));
-            health.failed("403".to_owned(), now);
+            health.failed("403".to_owned(), true, now);
             now += Duration::from_secs(30);
         }
-        health.failed("403".to_owned(), now);
+        health.failed("403".to_owned(), true, now);
         assert_eq!((health.listing(), health.quiet_at()), (&failed("403"), Some(now + QUIET_AFTER)));
         health.goes_on();
         assert_eq!((health.listing(), health.quiet_at()), (&Listing::Listed, None));
@@ -129,7 +149,7 @@ mod tests {
         health.goes_on();
         for seconds in [0, 30, 60] {
             health.list_begins();
-            health.failed("500".to_owned(), start + Duration::from_secs(seconds));
+            health.failed("500".to_owned(), false, start + Duration::from_secs(seconds));
         }
         health.list_begins();
         assert_eq!((health.listing(), health.quiet_at()), (&failed("500"), None));

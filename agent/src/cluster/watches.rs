@@ -167,7 +167,8 @@ impl Watches {
                     }
                     Some(Err(error)) => {
                         tracing::warn!(%kind, error = %error, "watch failed; it is tried again");
-                        health.failed(cause(error), tokio::time::Instant::now());
+                        let (why, is_refusal) = cause(error);
+                        health.failed(why, is_refusal, tokio::time::Instant::now());
                     }
                     None => return Ok(()),
                 },
@@ -220,14 +221,18 @@ impl Watches {
     }
 }
 
-/// The API server's words or the failure in ours. The same failure has the same words: they end up in a condition.
-fn cause(error: watcher::Error) -> String {
+/// The API server's words or the failure in ours, and whether it is a refusal. The same failure has the same words: they end
+/// up in a condition.
+fn cause(error: watcher::Error) -> (String, bool) {
     match error {
         watcher::Error::InitialListFailed(error)
         | watcher::Error::WatchStartFailed(error)
-        | watcher::Error::WatchFailed(error) => RequestError::new(String::new(), error).cause(),
-        watcher::Error::WatchError(status) => status.message.clone(),
-        watcher::Error::NoResourceVersion => error.to_string(),
+        | watcher::Error::WatchFailed(error) => {
+            let error = RequestError::new(String::new(), error);
+            (error.cause(), error.is_refusal())
+        }
+        watcher::Error::WatchError(status) => (status.message.clone(), false),
+        watcher::Error::NoResourceVersion => (error.to_string(), false),
     }
 }
 
