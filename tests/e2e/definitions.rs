@@ -159,7 +159,7 @@ async fn a_definition_and_a_namespace_stay_where_their_deletion_is_not_allowed()
         assert!(message.contains(&kept), "{message}");
     }
     assert!(message.contains("prunePolicy.allowKinds"), "{message}");
-    assert!(set.widgets(&world.namespace).get_opt("here").await.unwrap().is_none(), "a widget is left");
+    assert!(set.widgets(&world.namespace).get_opt("here").await.unwrap().is_none(), "a widget is left: {message}");
     assert!(set.inner_config_maps().get_opt("inner").await.unwrap().is_none(), "a ConfigMap is left");
     assert_eq!(set.definition().await.unwrap().metadata.uid, definition.metadata.uid);
     let there = set.inner_namespace().await.unwrap();

@@ -37,6 +37,9 @@ async fn an_object_has_one_owner_and_is_handed_over_without_being_deleted() {
     world.ready_at(&moved).await;
     world.other_ready("second", "the other owns it", |status, _, _| status == "True").await;
     assert_eq!(uid(&world, "shared").await, before, "the object was deleted on its way to the other Sync");
+    // What was let go of stays behind the new owner's claim until a pass has seen the new owner's labels.
+    let later = world.push(&[("one/one.yaml", &world.config_map("one", "2"))]).await;
+    world.ready_at(&later).await;
     assert_eq!(world.owned("fleet").await, ["one"]);
     let mut owned = world.owned("second").await;
     owned.sort();
