@@ -58,6 +58,8 @@ pub enum Prune {
 pub struct ApplyStep {
     pub desired: Desired,
     pub apply: Apply,
+    /// The resource version this was decided from, where the object exists.
+    pub seen: Option<String>,
 }
 
 /// One object Git no longer has, and what happens to it.
@@ -129,7 +131,9 @@ pub fn decide(situation: Situation<'_>) -> Plan {
                 let claim = Entry { version, uid: None, digest: None, claimed_at, state: State::Claimed };
                 ahead.0.insert(desired.id.clone(), claim);
             }
-            ApplyStep { desired, apply }
+            let judgement = observed.judgements.get(&desired.id);
+            let seen = judgement.and_then(Judgement::resource_version).map(str::to_owned);
+            ApplyStep { desired, apply, seen }
         })
         .collect();
     let apply = wait_for_earlier_stages(apply);
@@ -196,7 +200,7 @@ pub fn judge(desired: &Desired, entry: Option<&Entry>, judgement: Option<&Judgem
         Some(Judgement::Clean) => Apply::Configure,
         Some(Judgement::Absent) if unchanged_in_git => Apply::Revert("it was deleted".to_owned()),
         Some(Judgement::Absent) => Apply::Create,
-        Some(Judgement::Differs { last_writer }) if unchanged_in_git => Apply::Revert(match last_writer {
+        Some(Judgement::Differs { last_writer, .. }) if unchanged_in_git => Apply::Revert(match last_writer {
             Some(writer) => format!("it was changed by {writer}"),
             None => "it was changed".to_owned(),
         }),
@@ -280,7 +284,7 @@ mod tests {
             awaits_definition: false,
             namespace_in_set: false,
         };
-        let step = |name: &str, digest: &str, apply| ApplyStep { desired: object(name, digest), apply };
+        let step = |name: &str, digest: &str, apply| ApplyStep { desired: object(name, digest), apply, seen: None };
         let entry =
             Entry { version: "v1".into(), uid: None, digest: Some("old".into()), claimed_at: 1, state: State::Applied };
         let mut ahead = Inventory(["kept", "changed", "reverted"].map(|name| (id(name), entry.clone())).into());

@@ -66,13 +66,28 @@ pub enum Judgement {
     /// It does not exist.
     Absent,
     /// It exists, and an apply would or might change it.
-    Differs { last_writer: Option<Writer> },
+    Differs {
+        last_writer: Option<Writer>,
+        /// The resource version that was judged: an apply that answers with the same one changed nothing.
+        resource_version: Option<String>,
+    },
     /// Its kind or namespace comes in an earlier stage of this pass: judged when that stage is done.
     Later,
     /// The API server refuses it (4xx).
     Refused(String),
     /// The API server could not judge it (5xx, timeout, its admission webhook is down).
     Unjudged(String),
+}
+
+impl Judgement {
+    /// The resource version that was judged, of an object an apply would or might change.
+    #[must_use]
+    pub fn resource_version(&self) -> Option<&str> {
+        match self {
+            Self::Differs { resource_version, .. } => resource_version.as_deref(),
+            Self::Clean | Self::Absent | Self::Later | Self::Refused(_) | Self::Unjudged(_) => None,
+        }
+    }
 }
 
 /// Everything seen for one pass.

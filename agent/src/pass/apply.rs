@@ -2,7 +2,7 @@
 //!
 //! Knows stages, claims and requests. Leaves nothing to choose: what happens to an object stands in its step.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures::StreamExt as _;
@@ -45,6 +45,13 @@ struct Work<'a> {
     owned: Owned,
     actions: Vec<Action>,
     problems: Vec<String>,
+}
+
+/// A step with nothing left to wait for.
+struct Decided<'s> {
+    desired: &'s Desired,
+    apply: Apply,
+    seen: Option<String>,
 }
 
 /// Applies a plan stage by stage, then prunes. Before the first write the claims are written.
@@ -114,9 +121,9 @@ impl Work<'_> {
             .collect();
         for (stage, steps) in stages {
             let decided = self.decide(steps).await;
-            let how = entry(decided.values().map(|(_, apply)| apply));
-            for (_, apply) in decided.values() {
-                if let Apply::Refuse(why) | Apply::Conflict(why) | Apply::HoldBack(why) = apply {
+            let how = entry(decided.iter().map(|step| &step.apply));
+            for step in &decided {
+                if let Apply::Refuse(why) | Apply::Conflict(why) | Apply::HoldBack(why) = &step.apply {
                     self.problems.push(why.clone());
                 }
             }
@@ -131,59 +138,59 @@ impl Work<'_> {
         true
     }
 
-    /// Judges what had to wait for an earlier stage; everything else is decided.
-    async fn decide<'s>(&self, steps: &'s [ApplyStep]) -> BTreeMap<&'s ObjectId, (&'s Desired, Apply)> {
+    /// Judges what had to wait for an earlier stage; everything else is decided. In the order of the steps.
+    async fn decide<'s>(&self, steps: &'s [ApplyStep]) -> Vec<Decided<'s>> {
         let questions: Vec<_> = steps
             .iter()
             .map(|step| async move {
-                let apply = match &step.apply {
+                if step.apply != Apply::WhenDefined {
+                    return Decided { desired: &step.desired, apply: step.apply.clone(), seen: step.seen.clone() };
+                }
+                let (object, entry) = (&step.desired, self.owned.0.get(&step.desired.id));
+                let seen = observe::judge(self.cx, self.pass, &self.served, object, self.redactor).await;
+                let apply = match decide::judge(object, entry, Some(&seen)) {
+                    // What waited for a stage that is done and is still not there cannot be judged in this pass.
                     Apply::WhenDefined => {
-                        let (cx, pass) = (self.cx, self.pass);
-                        let seen = observe::judge(cx, pass, &self.served, &step.desired, self.redactor).await;
-                        decide::judge(&step.desired, self.owned.0.get(&step.desired.id), Some(&seen))
-                    }
-                    decided => decided.clone(),
-                };
-                // What waited for a stage that is done and is still not there cannot be judged in this pass.
-                let apply = match apply {
-                    Apply::WhenDefined => {
-                        let object = &step.desired;
                         Apply::HoldBack(format!("{} ({}): its kind is not served yet", object.id, object.origin))
                     }
                     apply => apply,
                 };
-                (&step.desired.id, (&step.desired, apply))
+                let seen = seen.resource_version().map(str::to_owned);
+                Decided { desired: object, apply, seen }
             })
             .collect();
-        futures::stream::iter(questions).buffer_unordered(CONCURRENT_REQUESTS).collect().await
+        futures::stream::iter(questions).buffered(CONCURRENT_REQUESTS).collect().await
     }
 
-    async fn stage(&mut self, decided: BTreeMap<&ObjectId, (&Desired, Apply)>) -> bool {
+    async fn stage(&mut self, decided: Vec<Decided<'_>>) -> bool {
         let (cx, pass, served) = (self.cx, self.pass, self.served.clone());
-        let changes = decided.into_values().filter(|(_, apply)| is_write(apply));
+        let changes = decided.into_iter().filter(|step| is_write(&step.apply));
         let requests: Vec<_> = changes
-            .map(|(object, apply)| {
+            .map(|step| {
                 let served = &served;
                 async move {
                     // Before the request: the watch may tell of the write sooner than the answer does.
-                    let before = locked(&cx.watches.watched).fingerprint(&object.id);
+                    let before = locked(&cx.watches.watched).fingerprint(&step.desired.id);
                     let answer = match pass.halt.is_cancelled() {
                         true => None,
-                        false => Some(cx.cluster.apply(served, object).await),
+                        false => Some(cx.cluster.apply(served, step.desired).await),
                     };
-                    (object, apply, answer.map(|answer| answer.map(|applied| (applied, before))))
+                    (step, answer.map(|answer| answer.map(|applied| (applied, before))))
                 }
             })
             .collect();
         let mut answers = futures::stream::iter(requests).buffer_unordered(CONCURRENT_REQUESTS);
         let mut whole = true;
-        while let Some((object, apply, answer)) = answers.next().await {
+        while let Some((step, answer)) = answers.next().await {
+            let object = step.desired;
             match answer {
                 Some(Ok((applied, before))) => {
                     record(self.cx, self.pass, &mut self.owned, &applied, object);
-                    // The server writes nothing where nothing changes: then nothing was done.
-                    if before != Some(applied.live.fingerprint) {
-                        self.actions.push(done(object, apply));
+                    // The server writes nothing where nothing changes: then nothing was done. The watch may be behind what
+                    // was judged, and somebody may have written the status since: either shows it.
+                    let same = step.seen.as_ref() == Some(&applied.live.resource_version);
+                    if !same && before != Some(applied.live.fingerprint) {
+                        self.actions.push(done(object, step.apply));
                     }
                 }
                 Some(Err(error)) => {

@@ -142,7 +142,7 @@ fn compare(cx: &Context, pass: &Pass, object: &Desired, answer: &Applied) -> Jud
         live.resource_version == answer.live.resource_version && live.fingerprint == answer.live.fingerprint
     });
     if !same {
-        return Judgement::Differs { last_writer };
+        return Judgement::Differs { last_writer, resource_version: Some(answer.live.resource_version.clone()) };
     }
     watched.remember(&pass.key, &object.id, &object.digest, &answer.live);
     Judgement::Clean

@@ -23,7 +23,7 @@ fn step(name: &str, apply: Apply) -> ApplyStep {
         awaits_definition: false,
         namespace_in_set: false,
     };
-    ApplyStep { desired, apply }
+    ApplyStep { desired, apply, seen: None }
 }
 
 #[rstest::rstest]

@@ -73,8 +73,10 @@ pub(crate) fn judgement(says: &str) -> Judgement {
         ("clean", "") => Judgement::Clean,
         ("absent", "") => Judgement::Absent,
         ("later", "") => Judgement::Later,
-        ("differs", "") => Judgement::Differs { last_writer: None },
-        ("differs", by) => Judgement::Differs { last_writer: Some(writer(by.strip_prefix("by ").unwrap())) },
+        ("differs", "") => Judgement::Differs { last_writer: None, resource_version: None },
+        ("differs", by) => {
+            Judgement::Differs { last_writer: Some(writer(by.strip_prefix("by ").unwrap())), resource_version: None }
+        }
         ("refused", why) => Judgement::Refused(why.to_owned()),
         ("unjudged", why) => Judgement::Unjudged(why.to_owned()),
         _ => panic!("of a desired object {says:?} cannot be said"),

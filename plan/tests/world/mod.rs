@@ -166,7 +166,7 @@ impl World {
             (Some(false), _) => Judgement::Unjudged("503".to_owned()),
             (None, None) => Judgement::Absent,
             (None, Some(live)) if live.digest.as_ref() == Some(&d.digest) => Judgement::Clean,
-            (None, Some(_)) => Judgement::Differs { last_writer: None },
+            (None, Some(_)) => Judgement::Differs { last_writer: None, resource_version: None },
         };
         let look = |id: &ObjectId| match self.cluster.get(id) {
             None => Seen::Absent,
