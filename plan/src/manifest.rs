@@ -21,6 +21,11 @@ pub struct Manifest {
     pub origin: Origin,
 }
 
+/// Documents of one file. The API server would not take more objects from one Inventory either.
+const DOCUMENTS_MAX: usize = 20_000;
+/// Mappings, sequences and scalars of one file: 16 MiB hold about 4 million of the shortest.
+const NODES_MAX: usize = 4_000_000;
+
 /// One mistake, with its place.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 #[error("{origin}: {problem}")]
@@ -65,7 +70,17 @@ fn documents(path: &str, contents: &[u8]) -> Result<Vec<(Value, Origin)>, Mistak
         may_pass: false,
     })?;
     // kubectl reads `0644` as octal (YAML 1.1), and a file mode that became 644 would be a silent change.
-    let options = serde_saphyr::options! { legacy_octal_numbers: true, with_snippet: false };
+    // The file's bytes are bounded where it is read; what the parser counts by itself must not be less than what such a file
+    // can hold. Its bounds on anchors and aliases, which make much out of little, stay as they are.
+    let options = serde_saphyr::options! {
+        legacy_octal_numbers: true,
+        with_snippet: false,
+        budget: serde_saphyr::budget! {
+            max_documents: DOCUMENTS_MAX,
+            max_nodes: NODES_MAX,
+            max_events: 4 * NODES_MAX,
+        },
+    };
     let documents: Vec<Spanned<Option<Value>>> =
         serde_saphyr::from_multiple_with_options(text, options).map_err(|e| Mistake {
             origin: at(e.location().map_or(1, |l| l.line())),
@@ -184,6 +199,18 @@ mod tests {
         assert_eq!(names(&text), ["a f.yaml:4", "b f.yaml:10"]);
         assert!(names("").is_empty());
         assert!(names("# nothing\n").is_empty());
+    }
+
+    #[test]
+    fn a_file_may_hold_thousands_of_objects_but_no_bomb() {
+        let many = format!("{CM}a}}\n---\n").repeat(5_000);
+        assert_eq!(names(&many).len(), 5_000);
+        let mut bomb = format!("{CM}a}}\na0: &a0 [x, x, x, x, x, x, x, x, x]\n");
+        for level in 1..10 {
+            let items = vec![format!("*a{}", level - 1); 9].join(", ");
+            bomb.push_str(&format!("a{level}: &a{level} [{items}]\n"));
+        }
+        assert_eq!(mistakes(&[("f.yaml", &bomb)]).len(), 1);
     }
 
     #[test]
