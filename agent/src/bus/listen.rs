@@ -64,12 +64,7 @@ impl Listener {
 
     async fn wake<'a>(&mut self, news: &'a mpsc::Sender<BusEvent>, now: Instant) -> Woke<'a> {
         let deadline = self.attention.deadline(now);
-        let due = async {
-            match deadline {
-                Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
-                None => std::future::pending().await,
-            }
-        };
+        let due = super::until(deadline);
         // In this order: what the connection says comes before the answers that it puts in another light.
         tokio::select! {
             biased;

@@ -88,12 +88,7 @@ impl Publisher {
 
     async fn wake(&mut self) -> Happened {
         let deadline = self.deadline(Instant::now());
-        let due = async {
-            match deadline {
-                Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
-                None => std::future::pending().await,
-            }
-        };
+        let due = super::until(deadline);
         tokio::select! {
             biased;
             () = self.stop.requested() => Happened::Stopped,

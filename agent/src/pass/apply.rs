@@ -98,7 +98,7 @@ pub(super) async fn apply(
     }
     let end = if pass.halt.is_cancelled() {
         End::Superseded
-    } else if let (false, false) = (whole, work.problems.is_empty()) {
+    } else if !whole {
         End::Failed(Failure::reconciliation(work.problems.join("\n")))
     } else if prune_failed {
         End::Failed(Failure { reason: Reason::PruneFailed, message: work.problems.join("\n"), retryable: true })

@@ -22,12 +22,15 @@ struct Repository {
 
 pub(super) fn read(verified: &Verified) -> Result<Reading, Unreadable> {
     match verified.event() {
-        "push" => {
-            let body: Body = json(verified.body())?;
-            let full_name = body.repository.and_then(|repository| repository.full_name);
-            push(full_name, body.reference, body.before, body.after, "repository.full_name")
-        }
+        "push" => push_body(verified),
         "ping" => Ok(Reading::Ignored(Ignored::Ping)),
         _ => Ok(other_event(verified)),
     }
+}
+
+/// The body of a push, which names its repository by `repository.full_name`.
+pub(super) fn push_body(verified: &Verified) -> Result<Reading, Unreadable> {
+    let body: Body = json(verified.body())?;
+    let full_name = body.repository.and_then(|repository| repository.full_name);
+    push(full_name, body.reference, body.before, body.after, "repository.full_name")
 }
