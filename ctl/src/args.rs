@@ -33,7 +33,7 @@ pub(crate) enum Command {
     /// Try out webhooks
     Webhook {
         #[command(subcommand)]
-        command: WebhookCommand,
+        command: webhook::Command,
     },
     /// Prepare what a fleet shares
     Fleet {
@@ -44,12 +44,6 @@ pub(crate) enum Command {
     Completion(completion::Args),
     /// Print the version
     Version(version::Args),
-}
-
-#[derive(Subcommand)]
-pub(crate) enum WebhookCommand {
-    /// Sign and post a test delivery, and explain the answer
-    Send(webhook::Args),
 }
 
 #[derive(Subcommand)]

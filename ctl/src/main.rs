@@ -28,7 +28,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
-use args::{Args, Command, FleetCommand, WebhookCommand};
+use args::{Args, Command, FleetCommand};
 use exit::{Exit, Failure};
 use ui::Ui;
 
@@ -56,7 +56,7 @@ async fn run(command: Command, ui: &mut Ui) -> Result<Exit, Failure> {
         Command::Suspend(args) => suspend::run(&args, true, ui).await?,
         Command::Resume(args) => suspend::run(&args, false, ui).await?,
         Command::Build(args) => build::run(&args, ui)?,
-        Command::Webhook { command: WebhookCommand::Send(args) } => webhook::run(&args, ui).await?,
+        Command::Webhook { command } => webhook::run(&command, ui).await?,
         Command::Fleet { command: FleetCommand::Init(args) } => fleet::run(&args, ui).await?,
         Command::Completion(args) => completion::run(&args, ui),
         Command::Version(args) => version::run(&args, ui)?,

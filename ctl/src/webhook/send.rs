@@ -14,6 +14,7 @@ use crate::exit::{Exit, Fails, Failure};
 use crate::http::{self, Answer};
 use crate::output::{self, Form};
 use crate::ui::Ui;
+use crate::webhook::meaning::meaning;
 
 #[derive(Parser)]
 pub(crate) struct Args {
@@ -142,24 +143,4 @@ fn text(report: &Report) -> String {
         }
     }
     text
-}
-
-/// The receiver's answers in words: section "The receiver" of the design has the table.
-fn meaning(status: u16) -> &'static str {
-    match status {
-        202 => "the commit event is published and stored",
-        200 => "verified, and nothing to do: not a repository, ref or event this hook acts on",
-        400 => "verified, and its content could not be read",
-        401 => "the signature was not accepted: is it this hook's secret, and are both clocks right?",
-        404 => "there is no hook at this path",
-        405 => "this address does not take deliveries",
-        408 => "the body did not arrive in time",
-        411 | 413 => "the body's length is missing or too large",
-        415 => "the content type is not taken",
-        429 => "too many requests",
-        431 => "the headers are too large",
-        503 => "the receiver could not publish it in time (NATS away, or the receiver ends): send it again later",
-        300..400 => "a redirect, which Git hosts do not follow: use the final address",
-        _ => "not an answer of a Towline receiver: is something in front of it?",
-    }
 }
