@@ -1,42 +1,18 @@
-//! `receiver.toml` to a [`Config`] that can be used as it is: addresses parsed, secrets and certificates read, names
-//! checked. All mistakes are reported at once. Opens no connection and no port.
+//! `[[hooks]]`: one route each, and who may send to it. Knows secrets and names; not what a delivery is.
 
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::Deserialize;
-use towline_daemon::config::{self as files, ConfigError, Mistakes};
-use towline_daemon::nats;
+use towline_daemon::config::Mistakes;
 use towline_proto::RepositoryId;
 
 use crate::allow::AllowList;
-use crate::limits::{Limits, RawLimits};
 use crate::provider::Provider;
 use crate::secret::Secret;
-use crate::tls::{self, Tls};
-
-/// What is written, before anybody looked at it.
-#[derive(Debug, Deserialize)]
-struct Raw {
-    listen: String,
-    admin: Option<String>,
-    tls: Option<RawTls>,
-    nats: nats::Settings,
-    #[serde(default)]
-    hooks: Vec<RawHook>,
-    #[serde(default)]
-    limits: RawLimits,
-}
 
 #[derive(Debug, Deserialize)]
-struct RawTls {
-    cert: PathBuf,
-    key: PathBuf,
-}
-
-#[derive(Debug, Deserialize)]
-struct RawHook {
+pub(super) struct RawHook {
     path: String,
     provider: Provider,
     host: String,
@@ -45,16 +21,6 @@ struct RawHook {
     secrets: Vec<PathBuf>,
     #[serde(default)]
     repositories: Vec<String>,
-}
-
-/// A configuration that was checked. Made by [`load`] only.
-pub struct Config {
-    listen: SocketAddr,
-    admin: Option<SocketAddr>,
-    tls: Option<Tls>,
-    nats: nats::Settings,
-    hooks: Vec<Arc<Hook>>,
-    limits: Limits,
 }
 
 /// One route, and who may send to it.
@@ -67,39 +33,20 @@ pub struct Hook {
     allowed: AllowList,
 }
 
-/// Reads, checks, and reports everything that is wrong.
-pub fn load(path: Option<&Path>) -> Result<Config, ConfigError> {
-    let raw: Raw = files::load(path)?;
-    validate(raw, Mistakes::new(path))
-}
-
-fn validate(raw: Raw, mut mistakes: Mistakes) -> Result<Config, ConfigError> {
-    let listen = mistakes.check("listen", raw.listen.parse::<SocketAddr>());
-    let admin = raw.admin.map(|text| mistakes.check("admin", text.parse::<SocketAddr>()));
-    let tls = raw.tls.map(|raw| certificate(&raw, &mut mistakes));
-    mistakes.check("nats", raw.nats.check());
-    let limits = raw.limits.validate(&mut mistakes);
-    if raw.hooks.is_empty() {
+/// All hooks; what is wrong with them is noted.
+pub(super) fn validate(raw: Vec<RawHook>, mistakes: &mut Mistakes) -> Vec<Arc<Hook>> {
+    if raw.is_empty() {
         mistakes.add("hooks", "there is none: a receiver without a hook receives nothing");
     }
     let mut hooks: Vec<Arc<Hook>> = Vec::new();
-    for (index, raw) in raw.hooks.into_iter().enumerate() {
+    for (index, raw) in raw.into_iter().enumerate() {
         let key = format!("hooks[{index}]");
         if let Some(other) = hooks.iter().position(|hook| hook.path == raw.path) {
             mistakes.add(format!("{key}.path"), format!("is also the path of hooks[{other}]"));
         }
-        hooks.push(Arc::new(hook(raw, &key, &mut mistakes)));
+        hooks.push(Arc::new(hook(raw, &key, mistakes)));
     }
-    let (Some(listen), admin, tls) = (listen, admin.flatten(), tls.flatten()) else {
-        return Err(ConfigError::Mistakes(mistakes));
-    };
-    mistakes.finish(Config { listen, admin, tls, nats: raw.nats, hooks, limits })
-}
-
-fn certificate(raw: &RawTls, mistakes: &mut Mistakes) -> Option<Tls> {
-    let chain = mistakes.check("tls.cert", tls::read_certificates(&raw.cert));
-    let key = mistakes.check("tls.key", tls::read_key(&raw.key));
-    mistakes.check("tls", Tls::new(chain?, key?))
+    hooks
 }
 
 fn hook(raw: RawHook, key: &str, mistakes: &mut Mistakes) -> Hook {
@@ -122,32 +69,6 @@ fn hook(raw: RawHook, key: &str, mistakes: &mut Mistakes) -> Hook {
         mistakes.check(format!("{key}.repositories[{index}]"), allowed.add(glob));
     }
     Hook { path: raw.path, provider: raw.provider, host: raw.host, prefix: raw.prefix, secrets, allowed }
-}
-
-impl Config {
-    pub fn listen(&self) -> SocketAddr {
-        self.listen
-    }
-
-    pub fn admin(&self) -> Option<SocketAddr> {
-        self.admin
-    }
-
-    pub fn tls(&self) -> Option<&Tls> {
-        self.tls.as_ref()
-    }
-
-    pub fn nats(&self) -> &nats::Settings {
-        &self.nats
-    }
-
-    pub fn hooks(&self) -> &[Arc<Hook>] {
-        &self.hooks
-    }
-
-    pub fn limits(&self) -> Limits {
-        self.limits
-    }
 }
 
 impl Hook {

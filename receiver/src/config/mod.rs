@@ -1,0 +1,98 @@
+//! `receiver.toml` to a [`Config`] that can be used as it is: addresses parsed, secrets and certificates read, names
+//! checked. All mistakes are reported at once. Opens no connection and no port. Each table of the file has a module.
+
+mod hook;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::Deserialize;
+use towline_daemon::config::{self as files, ConfigError, Mistakes};
+use towline_daemon::nats;
+
+use crate::limits::{Limits, RawLimits};
+use crate::tls::{self, Tls};
+
+pub use hook::Hook;
+use hook::RawHook;
+
+/// What is written, before anybody looked at it.
+#[derive(Debug, Deserialize)]
+struct Raw {
+    listen: String,
+    admin: Option<String>,
+    tls: Option<RawTls>,
+    nats: nats::Settings,
+    #[serde(default)]
+    hooks: Vec<RawHook>,
+    #[serde(default)]
+    limits: RawLimits,
+}
+
+#[derive(Debug, Deserialize)]
+struct RawTls {
+    cert: PathBuf,
+    key: PathBuf,
+}
+
+/// A configuration that was checked. Made by [`load`] only.
+pub struct Config {
+    listen: SocketAddr,
+    admin: Option<SocketAddr>,
+    tls: Option<Tls>,
+    nats: nats::Settings,
+    hooks: Vec<Arc<Hook>>,
+    limits: Limits,
+}
+
+/// Reads, checks, and reports everything that is wrong.
+pub fn load(path: Option<&Path>) -> Result<Config, ConfigError> {
+    let raw: Raw = files::load(path)?;
+    validate(raw, Mistakes::new(path))
+}
+
+fn validate(raw: Raw, mut mistakes: Mistakes) -> Result<Config, ConfigError> {
+    let listen = mistakes.check("listen", raw.listen.parse::<SocketAddr>());
+    let admin = raw.admin.map(|text| mistakes.check("admin", text.parse::<SocketAddr>()));
+    let tls = raw.tls.map(|raw| certificate(&raw, &mut mistakes));
+    mistakes.check("nats", raw.nats.check());
+    let limits = raw.limits.validate(&mut mistakes);
+    let hooks = hook::validate(raw.hooks, &mut mistakes);
+    let (Some(listen), admin, tls) = (listen, admin.flatten(), tls.flatten()) else {
+        return Err(ConfigError::Mistakes(mistakes));
+    };
+    mistakes.finish(Config { listen, admin, tls, nats: raw.nats, hooks, limits })
+}
+
+fn certificate(raw: &RawTls, mistakes: &mut Mistakes) -> Option<Tls> {
+    let chain = mistakes.check("tls.cert", tls::read_certificates(&raw.cert));
+    let key = mistakes.check("tls.key", tls::read_key(&raw.key));
+    mistakes.check("tls", Tls::new(chain?, key?))
+}
+
+impl Config {
+    pub fn listen(&self) -> SocketAddr {
+        self.listen
+    }
+
+    pub fn admin(&self) -> Option<SocketAddr> {
+        self.admin
+    }
+
+    pub fn tls(&self) -> Option<&Tls> {
+        self.tls.as_ref()
+    }
+
+    pub fn nats(&self) -> &nats::Settings {
+        &self.nats
+    }
+
+    pub fn hooks(&self) -> &[Arc<Hook>] {
+        &self.hooks
+    }
+
+    pub fn limits(&self) -> Limits {
+        self.limits
+    }
+}
