@@ -4,7 +4,7 @@
 //! HTTP/1.1 only: no Git host sends webhooks over HTTP/2, and a connection that sends nothing would never time out under
 //! a server that waits to find out which of the two is spoken.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -68,8 +68,8 @@ pub async fn run(
             accepted = listener.accept() => accepted,
         };
         while connections.try_join_next().is_some() {}
-        let stream = match accepted {
-            Ok((stream, _peer)) => stream,
+        let (stream, peer) = match accepted {
+            Ok((stream, peer)) => (stream, peer.ip()),
             Err(error) => {
                 tracing::warn!(error = %error, "failed to accept a connection");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -79,7 +79,7 @@ pub async fn run(
         let (tls, server, shutdown) = (tls.clone(), Arc::clone(&server), shutdown.clone());
         connections.spawn(async move {
             server.metrics().connections.inc();
-            serve_connection(stream, tls, &server, shutdown).await;
+            serve_connection(stream, peer, tls, &server, shutdown).await;
             server.metrics().connections.dec();
             drop(place);
         });
@@ -90,27 +90,27 @@ pub async fn run(
     Ok(())
 }
 
-async fn serve_connection(stream: TcpStream, tls: Option<Tls>, server: &Arc<Server>, shutdown: Shutdown) {
+async fn serve_connection(stream: TcpStream, peer: IpAddr, tls: Option<Tls>, server: &Arc<Server>, shutdown: Shutdown) {
     // An answer is one small packet, and its sender waits for it.
     let _best_effort = stream.set_nodelay(true);
-    let Some(tls) = tls else { return serve_http(stream, server, shutdown).await };
+    let Some(tls) = tls else { return serve_http(stream, peer, server, shutdown).await };
     let handshake = tokio::time::timeout(server.limits().handshake_timeout, tls.acceptor().accept(stream));
     let handshaken = tokio::select! {
         () = shutdown.requested() => return,
         handshaken = handshake => handshaken,
     };
     match handshaken {
-        Ok(Ok(stream)) => serve_http(stream, server, shutdown).await,
+        Ok(Ok(stream)) => serve_http(stream, peer, server, shutdown).await,
         Ok(Err(error)) => tracing::debug!(error = %error, "tls handshake failed"),
         Err(_elapsed) => tracing::debug!("tls handshake timed out"),
     }
 }
 
-async fn serve_http<S>(stream: S, server: &Arc<Server>, shutdown: Shutdown)
+async fn serve_http<S>(stream: S, peer: IpAddr, server: &Arc<Server>, shutdown: Shutdown)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let service = service_fn(|request| Arc::clone(server).handle(request));
+    let service = service_fn(|request| Arc::clone(server).handle(request, peer));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(server.limits().header_timeout)

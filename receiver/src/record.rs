@@ -1,6 +1,7 @@
 //! What is known about one request, filled in as it goes through, and the one log line and the counts it ends with.
 //! Holds names and ids only: no secret, no signature, no body can get in here.
 
+use std::net::IpAddr;
 use std::time::Instant;
 
 use towline_proto::CommitEvent;
@@ -13,6 +14,7 @@ use crate::metrics::{DeliveryLabels, Metrics, event_label};
 #[derive(Debug)]
 pub(crate) struct Record {
     pub(crate) request: String,
+    client: IpAddr,
     started: Instant,
     hook: String,
     provider: &'static str,
@@ -28,9 +30,10 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    pub(crate) fn start(request: String) -> Self {
+    pub(crate) fn start(request: String, client: IpAddr) -> Self {
         Self {
             request,
+            client,
             started: Instant::now(),
             hook: String::new(),
             provider: "",
@@ -89,6 +92,7 @@ impl Record {
             ($level:ident) => {
                 tracing::$level!(
                     request = self.request,
+                    client = %self.client,
                     hook = self.hook,
                     provider = self.provider,
                     event = self.event,

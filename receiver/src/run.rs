@@ -45,7 +45,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), RunError> {
         tasks.spawn("admin", WhenItEnds::StopsProcess, admin);
     }
     tasks.spawn("stream-check", WhenItEnds::StopsProcess, publisher.clone().watch_stream(shutdown.clone()));
-    let server = Arc::new(Server::new(config.hooks(), limits, publisher, metrics, shutdown.clone()));
+    let server = Arc::new(Server::new(&config, publisher, metrics, shutdown.clone()));
     let tls = config.tls().cloned();
     tasks.spawn("public", WhenItEnds::StopsProcess, listener::run(listener, tls, server, shutdown.clone()));
     tasks.run_until_shutdown(shutdown, limits.drain_timeout).await?;

@@ -5,10 +5,12 @@
 //! does not lose the event.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use http_body_util::Full;
 use hyper::body::Body;
 use jiff::Timestamp;
@@ -18,7 +20,8 @@ use towline_proto::subject;
 
 use crate::answer::Answer;
 use crate::body::{self, Budget, Held};
-use crate::config::Hook;
+use crate::config::Config;
+use crate::forwarded::{self, Proxies};
 use crate::judge::{Delivery, Identified, Judgement};
 use crate::limits::Limits;
 use crate::metrics::{Metrics, ReasonLabels};
@@ -34,6 +37,7 @@ const INLINE_BYTES_MAX: usize = 256 * 1024;
 /// What every request needs; one for the process.
 pub struct Server {
     routes: Routes,
+    proxies: Proxies,
     limits: Limits,
     budget: Budget,
     publisher: Publisher,
@@ -41,25 +45,23 @@ pub struct Server {
     shutdown: Shutdown,
     /// Deliveries whose body is complete.
     deliveries: TaskTracker,
+    /// It was said once that a proxy seems to be missing in the configuration.
+    told_of_proxy: AtomicBool,
 }
 
 impl Server {
-    pub fn new(
-        hooks: &[Arc<Hook>],
-        limits: Limits,
-        publisher: Publisher,
-        metrics: Metrics,
-        shutdown: Shutdown,
-    ) -> Self {
-        let budget = Budget::new(limits.bodies_bytes_max);
+    pub fn new(config: &Config, publisher: Publisher, metrics: Metrics, shutdown: Shutdown) -> Self {
+        let limits = config.limits();
         Self {
-            routes: Routes::new(hooks),
+            routes: Routes::new(config.hooks()),
+            proxies: config.proxies().clone(),
             limits,
-            budget,
+            budget: Budget::new(limits.bodies_bytes_max),
             publisher,
             metrics,
             shutdown,
             deliveries: TaskTracker::new(),
+            told_of_proxy: AtomicBool::new(false),
         }
     }
 
@@ -77,13 +79,18 @@ impl Server {
         self.deliveries.wait().await;
     }
 
-    /// One request to one answer.
-    pub async fn handle<B>(self: Arc<Self>, request: Request<B>) -> Result<Response<Full<Bytes>>, Infallible>
+    /// One request, from this peer, to one answer.
+    pub async fn handle<B>(
+        self: Arc<Self>,
+        request: Request<B>,
+        peer: IpAddr,
+    ) -> Result<Response<Full<Bytes>>, Infallible>
     where
         B: Body<Data = Bytes> + Unpin,
     {
         let request_id = format!("{:016x}", fastrand::u64(..));
-        let mut record = Record::start(request_id.clone());
+        let client = self.client(request.headers(), peer);
+        let mut record = Record::start(request_id.clone(), client);
         let answer = match self.receive(request, &mut record).await {
             Ok((delivery, held)) => {
                 let server = Arc::clone(&self);
@@ -97,6 +104,19 @@ impl Server {
             }
         };
         Ok(answer.into_response(&request_id))
+    }
+
+    /// Whose request it is: whom log lines name and limits are kept for.
+    fn client(&self, headers: &HeaderMap, peer: IpAddr) -> IpAddr {
+        let client = forwarded::client(peer, headers, &self.proxies);
+        if client.disbelieved && !self.told_of_proxy.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                peer = %client.address,
+                "a request says that it was forwarded, by a peer that is not in `proxies`: all who come through it count \
+                 as one client. If it is your proxy, add its network to `proxies` in the configuration"
+            );
+        }
+        client.address
     }
 
     /// Everything up to the last byte of the body.

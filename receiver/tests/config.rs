@@ -74,6 +74,7 @@ fn a_good_one_with_defaults() {
 fn all_mistakes_at_once() {
     let text = r#"
 listen = "everywhere"
+proxies = ["10.0.0.0/8", "10.0.0.1/8", "proxy"]
 [tls]
 cert = "$DIR/github"
 key = "$DIR/none"

@@ -46,7 +46,7 @@ async fn a_client_that_checks_the_certificate_is_served_and_one_without_tls_is_n
     let (limits, shutdown) = (config.limits(), Shutdown::new());
     let publisher = Publisher::connect(config.nats(), Readiness::new(), limits.publish_timeout, 1).await.unwrap();
     let metrics = Metrics::register(&mut Registry::default());
-    let server = Arc::new(Server::new(config.hooks(), limits, publisher, metrics, shutdown.clone()));
+    let server = Arc::new(Server::new(&config, publisher, metrics, shutdown.clone()));
     let port = listener::bind(config.listen()).await.unwrap();
     let address = port.local_addr().unwrap();
     let edge = listener::run(port, config.tls().cloned(), server, shutdown.clone());

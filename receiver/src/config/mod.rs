@@ -11,6 +11,7 @@ use serde::Deserialize;
 use towline_daemon::config::{self as files, ConfigError, Mistakes};
 use towline_daemon::nats;
 
+use crate::forwarded::Proxies;
 use crate::limits::{Limits, RawLimits};
 use crate::tls::{self, Tls};
 
@@ -22,6 +23,8 @@ use hook::RawHook;
 struct Raw {
     listen: String,
     admin: Option<String>,
+    #[serde(default)]
+    proxies: Vec<String>,
     tls: Option<RawTls>,
     nats: nats::Settings,
     #[serde(default)]
@@ -40,6 +43,7 @@ struct RawTls {
 pub struct Config {
     listen: SocketAddr,
     admin: Option<SocketAddr>,
+    proxies: Proxies,
     tls: Option<Tls>,
     nats: nats::Settings,
     hooks: Vec<Arc<Hook>>,
@@ -55,6 +59,7 @@ pub fn load(path: Option<&Path>) -> Result<Config, ConfigError> {
 fn validate(raw: Raw, mut mistakes: Mistakes) -> Result<Config, ConfigError> {
     let listen = mistakes.check("listen", raw.listen.parse::<SocketAddr>());
     let admin = raw.admin.map(|text| mistakes.check("admin", text.parse::<SocketAddr>()));
+    let proxies = proxies(&raw.proxies, &mut mistakes);
     let tls = raw.tls.map(|raw| certificate(&raw, &mut mistakes));
     mistakes.check("nats", raw.nats.check());
     let limits = raw.limits.validate(&mut mistakes);
@@ -62,7 +67,15 @@ fn validate(raw: Raw, mut mistakes: Mistakes) -> Result<Config, ConfigError> {
     let (Some(listen), admin, tls) = (listen, admin.flatten(), tls.flatten()) else {
         return Err(ConfigError::Mistakes(mistakes));
     };
-    mistakes.finish(Config { listen, admin, tls, nats: raw.nats, hooks, limits })
+    mistakes.finish(Config { listen, admin, proxies, tls, nats: raw.nats, hooks, limits })
+}
+
+fn proxies(raw: &[String], mistakes: &mut Mistakes) -> Proxies {
+    let mut proxies = Proxies::default();
+    for (index, text) in raw.iter().enumerate() {
+        mistakes.check(format!("proxies[{index}]"), proxies.add(text));
+    }
+    proxies
 }
 
 fn certificate(raw: &RawTls, mistakes: &mut Mistakes) -> Option<Tls> {
@@ -78,6 +91,11 @@ impl Config {
 
     pub fn admin(&self) -> Option<SocketAddr> {
         self.admin
+    }
+
+    /// Who is believed about whom it speaks for.
+    pub fn proxies(&self) -> &Proxies {
+        &self.proxies
     }
 
     pub fn tls(&self) -> Option<&Tls> {
