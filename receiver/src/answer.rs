@@ -95,7 +95,7 @@ impl Answer {
             Self::Refused => "missing or bad signature".to_owned(),
             Self::NoSuchHook => "no such hook".to_owned(),
             Self::MethodNotAllowed => "only POST".to_owned(),
-            Self::UnsupportedType => "only application/json, not compressed".to_owned(),
+            Self::UnsupportedType => "only application/json (from GitHub a form, too), not compressed".to_owned(),
             Self::LengthRequired => "a Content-Length is required".to_owned(),
             Self::BodyTooLarge => "the body is too large".to_owned(),
             Self::BodyTimeout => "the body did not come in time".to_owned(),

@@ -128,7 +128,7 @@ impl Server {
         let hook = self.routes.find(head.uri.path())?;
         record.set_hook(&hook);
         record.set_names(verify::names(hook.provider(), &head.headers));
-        let declared = route::check(&head.method, &head.headers, self.limits.body_bytes_max)?;
+        let declared = route::check(&head.method, &head.headers, hook.provider(), self.limits.body_bytes_max)?;
         if self.shutdown.is_requested() {
             return Err(Answer::Draining);
         }

@@ -135,6 +135,16 @@ fn mistakes_name_fields_and_quote_nothing() {
     assert!(error.to_string().starts_with("a field has another type than documented (line 1, column "), "{error}");
 }
 
+#[test]
+fn a_form_says_what_its_json_says() {
+    let json = good(Provider::Github).to_string();
+    let hex = |byte: u8| format!("%{byte:02X}");
+    let form = format!("payload={}", json.bytes().map(hex).collect::<String>());
+    let read_it = |body: String| read(Provider::Github, "push", body).unwrap();
+    assert_eq!(read_it(form.clone()), read_it(json));
+    assert!(matches!(read(Provider::Gitea, "push", form), Err(Unreadable::NotJson { .. })));
+}
+
 proptest! {
     #[test]
     fn any_bytes_at_all_never_panic(

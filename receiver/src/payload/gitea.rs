@@ -8,5 +8,5 @@ pub(super) fn read(verified: &Verified) -> Result<Reading, Unreadable> {
         return Ok(other_event(verified));
     }
     // Gitea's push has the fields of GitHub's.
-    github::push_body(verified)
+    github::push_body(verified.body())
 }

@@ -3,7 +3,7 @@
 
 use serde::Deserialize;
 
-use super::{Ignored, Reading, Unreadable, json, other_event, push};
+use super::{Ignored, Reading, Unreadable, form, json, other_event, push};
 use crate::verify::Verified;
 
 #[derive(Deserialize)]
@@ -22,15 +22,15 @@ struct Repository {
 
 pub(super) fn read(verified: &Verified) -> Result<Reading, Unreadable> {
     match verified.event() {
-        "push" => push_body(verified),
+        "push" => push_body(&form::unwrap(verified.body())?),
         "ping" => Ok(Reading::Ignored(Ignored::Ping)),
         _ => Ok(other_event(verified)),
     }
 }
 
 /// The body of a push, which names its repository by `repository.full_name`.
-pub(super) fn push_body(verified: &Verified) -> Result<Reading, Unreadable> {
-    let body: Body = json(verified.body())?;
+pub(super) fn push_body(body: &[u8]) -> Result<Reading, Unreadable> {
+    let body: Body = json(body)?;
     let full_name = body.repository.and_then(|repository| repository.full_name);
     push(full_name, body.reference, body.before, body.after, "repository.full_name")
 }

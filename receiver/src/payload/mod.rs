@@ -2,6 +2,7 @@
 //! repository it is, is said by the hook's host and the full name. Deleted refs and events other than pushes are
 //! answered with the reason why nothing is to be done.
 
+mod form;
 mod gitea;
 mod github;
 mod gitlab;
@@ -52,6 +53,8 @@ pub enum Ignored {
 pub enum Unreadable {
     #[error("the body is not JSON (line {line}, column {column})")]
     NotJson { line: usize, column: usize },
+    #[error("the form has not exactly one field, payload, percent-encoded")]
+    NotAForm,
     #[error("a field has another type than documented (line {line}, column {column})")]
     WrongType { line: usize, column: usize },
     #[error("the field {0} is missing")]
