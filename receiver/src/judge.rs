@@ -10,8 +10,8 @@ use towline_proto::{CommitEvent, RepositoryId, subject};
 
 use crate::answer::Answer;
 use crate::config::Hook;
-use crate::payload::{self, Ignored, Push, Reading, Unreadable};
-use crate::verify::{self, Verified};
+use crate::payload::{self, Ignored, Push, Read, Reading, Unreadable};
+use crate::verify::{self, Names, Verified};
 
 /// A request whose body is complete, without the body.
 pub struct Delivery {
@@ -26,6 +26,12 @@ pub struct Identified {
     pub id: String,
 }
 
+/// What follows from a delivery, and what it calls itself where only the verified body says it.
+pub struct Judged {
+    pub judgement: Judgement,
+    pub names: Option<Names>,
+}
+
 /// What follows from a delivery.
 pub enum Judgement {
     Publish(Vec<Identified>),
@@ -37,23 +43,24 @@ pub enum Judgement {
 }
 
 impl Delivery {
-    pub fn judge(&self, body: Bytes) -> Judgement {
+    pub fn judge(&self, body: Bytes) -> Judged {
         let verified = verify::verify(self.hook.provider(), self.hook.secrets(), &self.headers, body, self.received_at);
         let verified = match verified {
             Ok(verified) => verified,
-            Err(refusal) => return Judgement::Answer { answer: Answer::Refused, reason: refusal.to_string() },
+            Err(refusal) => return Judgement::answer(Answer::Refused, refusal.to_string()).into(),
         };
-        match self.read(&verified) {
-            Ok(judgement) => judgement,
-            Err(unreadable) => {
-                let reason = towline_daemon::error::chain(&unreadable);
-                Judgement::Answer { answer: Answer::Unreadable { reason: reason.clone() }, reason }
+        match payload::read(&verified) {
+            Ok(Read { reading, names }) => {
+                let delivery = &names.as_ref().unwrap_or(verified.names()).delivery;
+                let judgement = self.follow(&verified, reading, delivery).unwrap_or_else(unreadable);
+                Judged { judgement, names }
             }
+            Err(error) => unreadable(error).into(),
         }
     }
 
-    fn read(&self, verified: &Verified) -> Result<Judgement, Unreadable> {
-        let pushes = match payload::read(verified)? {
+    fn follow(&self, verified: &Verified, reading: Reading, delivery: &str) -> Result<Judgement, Unreadable> {
+        let pushes = match reading {
             Reading::Pushes(pushes) => pushes,
             Reading::Ignored(ignored) => return Ok(nothing_to_do(&ignored)),
         };
@@ -61,7 +68,7 @@ impl Delivery {
         let mut outside = None;
         for push in pushes {
             if self.hook.allows(&push.full_name) {
-                identified.push(self.identify(verified, push)?);
+                identified.push(self.identify(verified, push, delivery)?);
             } else {
                 outside = Some(Ignored::not_allowed(&push.full_name));
             }
@@ -73,7 +80,7 @@ impl Delivery {
     }
 
     /// The repository is the hook's host joined to the verified full name: a URL in the payload is never looked at.
-    fn identify(&self, verified: &Verified, push: Push) -> Result<Identified, Unreadable> {
+    fn identify(&self, verified: &Verified, push: Push, delivery: &str) -> Result<Identified, Unreadable> {
         let repository = RepositoryId::from_hook(self.hook.host(), self.hook.prefix(), &push.full_name)
             .map_err(Unreadable::Repository)?;
         let id = verified.message_id(&subject::commit(&repository, &push.reference));
@@ -86,7 +93,7 @@ impl Delivery {
             after: Some(push.after),
             provider: verified.provider().name().to_owned(),
             hook: self.hook.path().to_owned(),
-            delivery: verified.delivery().to_owned(),
+            delivery: delivery.to_owned(),
             received_at: self.received_at,
             traceparent: traceparent.map(str::to_owned),
         };
@@ -94,7 +101,24 @@ impl Delivery {
     }
 }
 
+impl Judgement {
+    pub(crate) fn answer(answer: Answer, reason: String) -> Self {
+        Self::Answer { answer, reason }
+    }
+}
+
+impl From<Judgement> for Judged {
+    fn from(judgement: Judgement) -> Self {
+        Self { judgement, names: None }
+    }
+}
+
 fn nothing_to_do(ignored: &Ignored) -> Judgement {
     let reason = ignored.to_string();
-    Judgement::Answer { answer: Answer::Ignored { reason: reason.clone() }, reason }
+    Judgement::answer(Answer::Ignored { reason: reason.clone() }, reason)
+}
+
+fn unreadable(error: Unreadable) -> Judgement {
+    let reason = towline_daemon::error::chain(&error);
+    Judgement::answer(Answer::Unreadable { reason: reason.clone() }, reason)
 }

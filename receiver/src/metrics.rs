@@ -68,9 +68,9 @@ impl Metrics {
 /// The label of an event's name: those that matter by name, all others together.
 pub(crate) fn event_label(event: &str) -> &'static str {
     match event {
-        "push" | "Push-Hook" => "push",
+        "push" | "Push-Hook" | "repo:push" | "repo:refs_changed" | "git.push" => "push",
         "Tag-Push-Hook" => "tag_push",
-        "ping" => "ping",
+        "ping" | "diagnostics:ping" => "ping",
         "" => "",
         _ => "other",
     }

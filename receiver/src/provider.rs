@@ -13,15 +13,32 @@ pub enum Provider {
     Github,
     Gitlab,
     Gitea,
+    Forgejo,
+    /// Bitbucket Cloud.
+    Bitbucket,
+    /// Bitbucket Data Center, once Bitbucket Server.
+    BitbucketServer,
+    AzureDevops,
+    /// Whatever signs by Standard Webhooks and sends our own small JSON.
+    Generic,
 }
 
 /// A name that no provider has.
 #[derive(Debug, thiserror::Error)]
-#[error("unknown provider `{0}`, known are: github, gitlab, gitea")]
+#[error("unknown provider `{0}`, known are: {known}", known = Provider::ALL.map(Provider::name).join(", "))]
 pub struct UnknownProvider(String);
 
 impl Provider {
-    pub const ALL: [Self; 3] = [Self::Github, Self::Gitlab, Self::Gitea];
+    pub const ALL: [Self; 8] = [
+        Self::Github,
+        Self::Gitlab,
+        Self::Gitea,
+        Self::Forgejo,
+        Self::Bitbucket,
+        Self::BitbucketServer,
+        Self::AzureDevops,
+        Self::Generic,
+    ];
 
     /// The name in configuration, events, logs and metrics.
     pub fn name(self) -> &'static str {
@@ -29,6 +46,11 @@ impl Provider {
             Self::Github => "github",
             Self::Gitlab => "gitlab",
             Self::Gitea => "gitea",
+            Self::Forgejo => "forgejo",
+            Self::Bitbucket => "bitbucket",
+            Self::BitbucketServer => "bitbucket-server",
+            Self::AzureDevops => "azure-devops",
+            Self::Generic => "generic",
         }
     }
 }

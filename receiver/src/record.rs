@@ -9,6 +9,7 @@ use towline_proto::CommitEvent;
 use crate::answer::Answer;
 use crate::config::Hook;
 use crate::metrics::{DeliveryLabels, Metrics, event_label};
+use crate::verify::Names;
 
 /// One request on its way. Every text in it is sanitised where it is read.
 #[derive(Debug)]
@@ -53,8 +54,8 @@ impl Record {
         self.provider = hook.provider().name();
     }
 
-    pub(crate) fn set_names(&mut self, (event, delivery): (String, String)) {
-        (self.event, self.delivery) = (event, delivery);
+    pub(crate) fn set_names(&mut self, names: Names) {
+        (self.event, self.delivery) = (names.event, names.delivery);
     }
 
     pub(crate) fn set_body_bytes(&mut self, bytes: usize) {

@@ -21,8 +21,10 @@ pub struct Secret(Kind);
 enum Kind {
     /// Text as it was typed into the Git host's form: an HMAC key, or GitLab's token.
     Shared(SecretSlice<u8>),
-    /// GitLab's signing token, decoded.
+    /// A Standard Webhooks key, decoded.
     SigningKey(SecretSlice<u8>),
+    /// `user:password`, as basic authentication sends it; the user may be empty.
+    Credentials(SecretSlice<u8>),
 }
 
 /// Why a secret cannot be used. Never says what was in the file.
@@ -36,6 +38,10 @@ pub enum SecretError {
     Empty,
     #[error("the secret starts with whsec_ and is not a base64 key after it")]
     SigningKey,
+    #[error("the secret of a generic hook is a Standard Webhooks key: whsec_ and a base64 key after it")]
+    NoSigningKey,
+    #[error("the secret is user:password, and there is no password after the colon")]
+    NoPassword,
 }
 
 impl Secret {
@@ -48,37 +54,69 @@ impl Secret {
         Self::parse(provider, &bytes)
     }
 
-    /// A secret from its text. For GitLab `whsec_…` is a signing key; for the others it is text like any other.
+    /// A secret from its text. `whsec_…` is a signing key for GitLab, where it need not be one, and for generic hooks, where
+    /// it must; for the others it is text like any other. For Azure DevOps it is `user:password`.
     pub fn parse(provider: Provider, text: &[u8]) -> Result<Self, SecretError> {
         let end = text.iter().rposition(|byte| !matches!(byte, b'\r' | b'\n')).map_or(0, |last| last + 1);
         let text = &text[..end];
         if text.iter().all(u8::is_ascii_whitespace) {
             return Err(SecretError::Empty);
         }
-        match (provider, text.strip_prefix(SIGNING_KEY_PREFIX)) {
-            (Provider::Gitlab, Some(encoded)) => {
-                let key = BASE64.decode(encoded).or_else(|_| BASE64_NOPAD.decode(encoded));
-                let key = key.ok().filter(|key| !key.is_empty()).ok_or(SecretError::SigningKey)?;
-                Ok(Self(Kind::SigningKey(key.into())))
-            }
-            (Provider::Github | Provider::Gitlab | Provider::Gitea, _) => Ok(Self(Kind::Shared(text.to_vec().into()))),
-        }
+        let kind = match (provider, text.strip_prefix(SIGNING_KEY_PREFIX)) {
+            (Provider::Gitlab | Provider::Generic, Some(encoded)) => Kind::SigningKey(signing_key(encoded)?),
+            (Provider::Generic, None) => return Err(SecretError::NoSigningKey),
+            (Provider::AzureDevops, _) => Kind::Credentials(credentials(text)?),
+            (
+                Provider::Github
+                | Provider::Gitlab
+                | Provider::Gitea
+                | Provider::Forgejo
+                | Provider::Bitbucket
+                | Provider::BitbucketServer,
+                _,
+            ) => Kind::Shared(text.to_vec().into()),
+        };
+        Ok(Self(kind))
     }
 
     /// The shared text, if this is one.
     pub(crate) fn shared(&self) -> Option<&[u8]> {
         match &self.0 {
             Kind::Shared(text) => Some(text.expose_secret()),
-            Kind::SigningKey(_) => None,
+            Kind::SigningKey(_) | Kind::Credentials(_) => None,
         }
     }
 
     /// The decoded signing key, if this is one.
     pub(crate) fn signing_key(&self) -> Option<&[u8]> {
         match &self.0 {
-            Kind::Shared(_) => None,
             Kind::SigningKey(key) => Some(key.expose_secret()),
+            Kind::Shared(_) | Kind::Credentials(_) => None,
         }
+    }
+
+    /// `user:password`, if this is one.
+    pub(crate) fn credentials(&self) -> Option<&[u8]> {
+        match &self.0 {
+            Kind::Credentials(text) => Some(text.expose_secret()),
+            Kind::Shared(_) | Kind::SigningKey(_) => None,
+        }
+    }
+}
+
+fn signing_key(encoded: &[u8]) -> Result<SecretSlice<u8>, SecretError> {
+    let key = BASE64.decode(encoded).or_else(|_| BASE64_NOPAD.decode(encoded));
+    let key = key.ok().filter(|key| !key.is_empty()).ok_or(SecretError::SigningKey)?;
+    Ok(key.into())
+}
+
+/// Without a colon the text is the password of a user without a name: Azure DevOps' form leaves the name free. The first
+/// colon ends the name, so a password with a colon in it needs one before it.
+fn credentials(text: &[u8]) -> Result<SecretSlice<u8>, SecretError> {
+    match text.iter().position(|byte| *byte == b':') {
+        Some(colon) if colon + 1 == text.len() => Err(SecretError::NoPassword),
+        Some(_) => Ok(text.to_vec().into()),
+        None => Ok([b":", text].concat().into()),
     }
 }
 

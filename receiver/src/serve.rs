@@ -22,7 +22,7 @@ use crate::answer::Answer;
 use crate::body::{self, Budget, Held};
 use crate::config::Config;
 use crate::forwarded::{self, Proxies};
-use crate::judge::{Delivery, Identified, Judgement};
+use crate::judge::{Delivery, Identified, Judged, Judgement};
 use crate::limits::Limits;
 use crate::metrics::{Metrics, ReasonLabels};
 use crate::publish::{Message, Publisher};
@@ -140,9 +140,12 @@ impl Server {
     /// Everything after the last byte of the body.
     async fn deliver(&self, delivery: Delivery, held: Held, mut record: Record) -> Answer {
         let (bytes, share) = held.into_parts();
-        let judgement = judge_off_the_loop(delivery, bytes).await;
+        let Judged { judgement, names } = judge_off_the_loop(delivery, bytes).await;
         // The body is gone; what is left is small.
         drop(share);
+        if let Some(names) = names {
+            record.set_names(names);
+        }
         let answer = match judgement {
             Judgement::Publish(events) => self.publish(events, &mut record).await,
             Judgement::Answer { answer, reason } => {
@@ -180,13 +183,12 @@ impl Server {
     }
 }
 
-async fn judge_off_the_loop(delivery: Delivery, body: Bytes) -> Judgement {
+async fn judge_off_the_loop(delivery: Delivery, body: Bytes) -> Judged {
     if body.len() <= INLINE_BYTES_MAX {
         return delivery.judge(body);
     }
     let judged = tokio::task::spawn_blocking(move || delivery.judge(body)).await;
-    judged.unwrap_or_else(|_panicked| Judgement::Answer {
-        answer: Answer::NotPublished,
-        reason: "judging the delivery panicked".to_owned(),
+    judged.unwrap_or_else(|_panicked| {
+        Judgement::answer(Answer::NotPublished, "judging the delivery panicked".to_owned()).into()
     })
 }

@@ -19,6 +19,9 @@ const ZEROS: &str = "0000000000000000000000000000000000000000";
 const ONE: &str = "1111111111111111111111111111111111111111";
 const TWO: &str = "2222222222222222222222222222222222222222";
 
+/// Whose pushes are read.
+const READ: [Provider; 3] = [Provider::Github, Provider::Gitlab, Provider::Gitea];
+
 /// A payload comes to be read only through a signature.
 fn read(provider: Provider, event: &str, body: impl Into<Bytes>) -> Result<Reading, Unreadable> {
     let secret = Secret::parse(provider, b"secret").unwrap();
@@ -27,7 +30,7 @@ fn read(provider: Provider, event: &str, body: impl Into<Bytes>) -> Result<Readi
     for (name, value) in &delivery.headers {
         headers.insert(*name, HeaderValue::from_str(value).unwrap());
     }
-    payload::read(&verify(provider, &[secret], &headers, delivery.body, NOW).unwrap())
+    payload::read(&verify(provider, &[secret], &headers, delivery.body, NOW).unwrap()).map(|read| read.reading)
 }
 
 fn push_event(provider: Provider) -> &'static str {
@@ -74,7 +77,7 @@ fn what_sign_makes_is_read(
 fn good(provider: Provider) -> Value {
     let repository = match provider {
         Provider::Gitlab => json!({"project": {"path_with_namespace": "org/app"}}),
-        Provider::Github | Provider::Gitea => json!({"repository": {"full_name": "org/app"}}),
+        _ => json!({"repository": {"full_name": "org/app"}}),
     };
     let mut body = json!({"ref": "refs/heads/main", "before": ONE, "after": TWO});
     body.as_object_mut().unwrap().extend(repository.as_object().unwrap().clone());
@@ -148,7 +151,7 @@ fn a_form_says_what_its_json_says() {
 proptest! {
     #[test]
     fn any_bytes_at_all_never_panic(
-        provider in prop::sample::select(&Provider::ALL[..]),
+        provider in prop::sample::select(&READ[..]),
         body in prop::collection::vec(any::<u8>(), 0..200),
     ) {
         prop_assert!(read(provider, push_event(provider), body).is_err());
@@ -156,7 +159,7 @@ proptest! {
 
     #[test]
     fn any_texts_in_the_fields_never_panic(
-        provider in prop::sample::select(&Provider::ALL[..]),
+        provider in prop::sample::select(&READ[..]),
         reference in any::<String>(),
         name in any::<String>(),
         after in prop_oneof![any::<String>(), "[0-9a-f]{40}", "0{40}"],
@@ -166,7 +169,7 @@ proptest! {
         body["after"] = json!(after);
         match provider {
             Provider::Gitlab => body["project"]["path_with_namespace"] = json!(name),
-            Provider::Github | Provider::Gitea => body["repository"]["full_name"] = json!(name),
+            _ => body["repository"]["full_name"] = json!(name),
         }
         let _may_be_anything_but_a_panic = read(provider, push_event(provider), body.to_string());
     }

@@ -130,7 +130,9 @@ fn one_header_and_the_right_one() {
     assert_eq!(refusal(Provider::Github, &["k"], &twice, b"{}"), Some(Refusal::Repeated(name)));
     assert_eq!(refusal(Provider::Github, &["k"], &[], b"{}"), Some(Refusal::Missing(name)));
     // Signature checked only if present; a SHA-1 signature alone; another provider's header.
-    for other in ["x-hub-signature", "x-gitea-signature", "x-gitlab-token"] {
+    let old = refusal(Provider::Github, &["k"], &[("x-hub-signature", "sha1=0")], b"{}");
+    assert_eq!(old, Some(Refusal::OnlySha1));
+    for other in ["x-gitea-signature", "x-gitlab-token"] {
         let said = refusal(Provider::Github, &["k"], &[(other, prefixed.as_str())], b"{}");
         assert_eq!(said, Some(Refusal::Missing(name)));
     }
@@ -262,7 +264,7 @@ fn names_from_headers_are_made_safe() {
     let list = [("x-gitea-signature", &*good_hex()), ("x-gitea-event", "a b\tc"), ("x-gitea-delivery", &long)];
     let verified = check(Provider::Gitea, &["k"], &list, b"{}").unwrap();
     assert_eq!(verified.event(), "a-b_c");
-    assert_eq!(verified.delivery().len(), 128);
+    assert_eq!(verified.names().delivery.len(), 128);
 }
 
 fn signing_key(bytes: Vec<u8>) -> Vec<u8> {
@@ -273,6 +275,11 @@ fn any_provider_and_secret() -> impl Strategy<Value = (Provider, Vec<u8>)> {
     prop_oneof![
         (Just(Provider::Github), prop::collection::vec(any::<u8>(), 1..80)),
         (Just(Provider::Gitea), prop::collection::vec(any::<u8>(), 1..80)),
+        (Just(Provider::Forgejo), prop::collection::vec(any::<u8>(), 1..80)),
+        (Just(Provider::Bitbucket), prop::collection::vec(any::<u8>(), 1..80)),
+        (Just(Provider::BitbucketServer), prop::collection::vec(any::<u8>(), 1..80)),
+        (Just(Provider::AzureDevops), prop::collection::vec(any::<u8>(), 1..80)),
+        (Just(Provider::Generic), prop::collection::vec(any::<u8>(), 1..64).prop_map(signing_key)),
         (Just(Provider::Gitlab), "[!-~]{1,60}".prop_map(String::into_bytes)),
         (Just(Provider::Gitlab), prop::collection::vec(any::<u8>(), 1..64).prop_map(signing_key)),
     ]
@@ -299,7 +306,7 @@ proptest! {
     ) {
         let Ok(secret) = Secret::parse(provider, &text) else { return Ok(()) };
         let delivery = sign::sign(provider, &secret, "push", Bytes::from(body), "id-1", NOW);
-        let is_token = delivery.headers.iter().any(|(name, _)| *name == "x-gitlab-token");
+        let is_token = delivery.headers.iter().any(|(name, _)| sign::is_secret(name));
         prop_assume!(!is_token);
         let mut flipped = delivery.body.to_vec();
         let at = position.index(flipped.len());
@@ -318,7 +325,8 @@ proptest! {
             "webhook-timestamp", "x-github-event", "x-gitlab-event", "x-gitea-delivery",
         ];
         let list: Vec<_> = values.iter().map(|(value, name)| (NAMES[*name], value.as_str())).collect();
-        let secrets = secrets(provider, &["secret", KEY]);
+        let texts: &[&str] = if provider == Provider::Generic { &[KEY] } else { &["secret", KEY] };
+        let secrets = secrets(provider, texts);
         prop_assert!(verify(provider, &secrets, &headers(&list), Bytes::from(body), NOW).is_err());
     }
 }

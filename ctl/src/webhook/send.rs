@@ -18,7 +18,8 @@ use crate::webhook::meaning::meaning;
 
 #[derive(Parser)]
 pub(crate) struct Args {
-    /// Who to send as: github, gitea, gitlab (a secret that begins with whsec_ signs, any other is sent as the token)
+    /// Who to send as: github, gitlab (a secret that begins with whsec_ signs, any other is sent as the token), gitea,
+    /// forgejo, bitbucket, bitbucket-server, azure-devops (the secret is user:password), generic (it begins with whsec_)
     #[arg(long)]
     provider: Provider,
     /// The file with the hook's secret
@@ -114,8 +115,7 @@ pub(crate) async fn run(args: &Args, ui: &mut Ui) -> Result<Exit, Failure> {
 }
 
 fn report(args: &Args, delivery: &sign::SignedDelivery, answer: Answer) -> Report {
-    // GitLab's token is the secret itself; a signature gives nothing away.
-    let shown = |name: &str, value: &str| if name == "x-gitlab-token" { "***".to_owned() } else { value.to_owned() };
+    let shown = |name: &str, value: &str| if sign::is_secret(name) { "***".to_owned() } else { value.to_owned() };
     let headers = &delivery.headers;
     Report {
         url: http::shown(&args.url),

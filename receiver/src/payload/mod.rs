@@ -2,7 +2,12 @@
 //! repository it is, is said by the hook's host and the full name. Deleted refs and events other than pushes are
 //! answered with the reason why nothing is to be done.
 
+mod azure_devops;
+mod bitbucket;
+mod bitbucket_server;
+mod forgejo;
 mod form;
+mod generic;
 mod gitea;
 mod github;
 mod gitlab;
@@ -12,10 +17,18 @@ use towline_proto::bounds;
 use towline_proto::names::{CommitId, NameError, RefName};
 
 use crate::provider::Provider;
-use crate::verify::Verified;
+use crate::verify::{Names, Verified};
 
 /// GitLab's longest path has 255 characters; beyond this it is cut in what is shown.
 const SHOWN_BYTES_MAX: usize = 256;
+
+/// What was read of a delivery.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Read {
+    pub reading: Reading,
+    /// What the delivery calls itself, where the body says it and the headers do not.
+    pub names: Option<Names>,
+}
 
 /// What a delivery says.
 #[derive(Debug, PartialEq, Eq)]
@@ -66,12 +79,18 @@ pub enum Unreadable {
 }
 
 /// Reads a delivery by its hook's provider.
-pub fn read(verified: &Verified) -> Result<Reading, Unreadable> {
-    match verified.provider() {
+pub fn read(verified: &Verified) -> Result<Read, Unreadable> {
+    let reading = match verified.provider() {
         Provider::Github => github::read(verified),
         Provider::Gitlab => gitlab::read(verified),
         Provider::Gitea => gitea::read(verified),
-    }
+        Provider::Forgejo => forgejo::read(verified),
+        Provider::Bitbucket => bitbucket::read(verified),
+        Provider::BitbucketServer => bitbucket_server::read(verified),
+        Provider::AzureDevops => return azure_devops::read(verified),
+        Provider::Generic => generic::read(verified),
+    }?;
+    Ok(Read { reading, names: None })
 }
 
 fn other_event(verified: &Verified) -> Reading {

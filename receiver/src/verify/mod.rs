@@ -4,9 +4,17 @@
 //! All secrets of a hook are tried, always all of them, in constant time: how long it takes says nothing about which
 //! secret was closer, and while a secret is being replaced both are good.
 
+mod azure_devops;
+mod bitbucket;
+mod bitbucket_server;
+mod forgejo;
+mod generic;
 mod gitea;
 mod github;
 mod gitlab;
+mod hex_hmac;
+mod names;
+pub(crate) mod standard_webhooks;
 
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
@@ -15,16 +23,12 @@ use http::HeaderMap;
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
-use towline_proto::bounds;
-use towline_proto::commit_event::DELIVERY_BYTES_MAX;
 
 use crate::provider::Provider;
 use crate::secret::Secret;
 
-pub use gitlab::TIMESTAMP_WINDOW;
-
-/// The longest event name in use has 40 characters.
-const EVENT_BYTES_MAX: usize = 64;
+pub use names::{Names, names};
+pub use standard_webhooks::TIMESTAMP_WINDOW;
 
 /// The output of SHA-256.
 type Code = [u8; 32];
@@ -32,8 +36,7 @@ type Code = [u8; 32];
 /// A body whose sender knows one of the hook's secrets. Made by [`verify`] only.
 pub struct Verified {
     provider: Provider,
-    event: String,
-    delivery: String,
+    names: Names,
     body: Bytes,
     signed: Code,
 }
@@ -47,14 +50,16 @@ pub enum Refusal {
     Repeated(&'static str),
     #[error("the header {0} does not have the form it must have")]
     Malformed(&'static str),
+    #[error("only the SHA-1 signature x-hub-signature was sent; x-hub-signature-256 is needed")]
+    OnlySha1,
     #[error("the header {0} matches none of the hook's secrets")]
     Wrong(&'static str),
     #[error("the signature is good, and its timestamp is {seconds} seconds away from this clock")]
     OutsideWindow { seconds: i64 },
 }
 
-/// Checks who sent a body. The event's name and the delivery's id are read from headers that GitHub and Gitea do not
-/// sign; they choose a parser and a log line, nothing else.
+/// Checks who sent a body. The event's name and the delivery's id are read from headers that most providers do
+/// not sign; they choose a parser and a log line, nothing else.
 pub fn verify(
     provider: Provider,
     secrets: &[Secret],
@@ -64,25 +69,15 @@ pub fn verify(
 ) -> Result<Verified, Refusal> {
     let signed = match provider {
         Provider::Github => github::check(secrets, headers, &body)?,
-        Provider::Gitea => gitea::check(secrets, headers, &body)?,
         Provider::Gitlab => gitlab::check(secrets, headers, &body, now)?,
+        Provider::Gitea => gitea::SCHEME.check(secrets, headers, &body)?,
+        Provider::Forgejo => forgejo::SCHEME.check(secrets, headers, &body)?,
+        Provider::Bitbucket => bitbucket::SCHEME.check(secrets, headers, &body)?,
+        Provider::BitbucketServer => bitbucket_server::SCHEME.check(secrets, headers, &body)?,
+        Provider::AzureDevops => azure_devops::check(secrets, headers, &body)?,
+        Provider::Generic => generic::check(secrets, headers, &body, now)?,
     };
-    let (event, delivery) = names(provider, headers);
-    Ok(Verified { provider, event, delivery, body, signed })
-}
-
-/// The event's name and the delivery's id as the headers give them, made safe for a log; empty where there is none.
-pub fn names(provider: Provider, headers: &HeaderMap) -> (String, String) {
-    let (event, delivery): (_, &[&str]) = match provider {
-        Provider::Github => ("x-github-event", &["x-github-delivery"]),
-        Provider::Gitea => ("x-gitea-event", &["x-gitea-delivery"]),
-        Provider::Gitlab => ("x-gitlab-event", &["webhook-id", "idempotency-key", "x-gitlab-event-uuid"]),
-    };
-    let text = |name: &str| headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()));
-    // "Push Hook" has a space, which an identifier has not.
-    let event = text(event).unwrap_or_default().replace(' ', "-");
-    let delivery = delivery.iter().find_map(|name| text(name)).unwrap_or_default();
-    (bounds::identifier(&event, EVENT_BYTES_MAX), bounds::identifier(&delivery, DELIVERY_BYTES_MAX))
+    Ok(Verified { provider, names: names(provider, headers), body, signed })
 }
 
 impl Verified {
@@ -90,14 +85,14 @@ impl Verified {
         self.provider
     }
 
-    /// The event's name, spaces as hyphens.
+    /// The event's name as the headers give it, spaces as hyphens.
     pub fn event(&self) -> &str {
-        &self.event
+        &self.names.event
     }
 
-    /// The sender's id of the delivery.
-    pub fn delivery(&self) -> &str {
-        &self.delivery
+    /// What the headers call the delivery.
+    pub fn names(&self) -> &Names {
+        &self.names
     }
 
     pub fn body(&self) -> &[u8] {
@@ -126,11 +121,6 @@ fn single<'h>(headers: &'h HeaderMap, name: &'static str) -> Result<Option<&'h s
     value.to_str().map(Some).map_err(|_| Refusal::Malformed(name))
 }
 
-/// 64 lower-case hexadecimal digits and nothing else.
-fn code_from_hex(text: &str) -> Option<Code> {
-    HEXLOWER.decode(text.as_bytes()).ok()?.try_into().ok()
-}
-
 /// HMAC-SHA-256 over the concatenated parts.
 pub(crate) fn code(key: &[u8], parts: &[&[u8]]) -> Option<Code> {
     let mut mac = Hmac::<Sha256>::new_from_slice(key).ok()?;
@@ -145,6 +135,17 @@ fn any_matches<'k>(keys: impl Iterator<Item = &'k [u8]>, parts: &[&[u8]], claime
         for claim in claimed {
             found |= made.ct_eq(claim);
         }
+    }
+    found.into()
+}
+
+/// Whether any of the texts is the claimed one; looks at all. Digests are compared, so that not even a length can be
+/// measured.
+fn any_is<'k>(texts: impl Iterator<Item = &'k [u8]>, claimed: &[u8]) -> bool {
+    let claimed = digest(&[claimed]);
+    let mut found = Choice::from(0);
+    for text in texts {
+        found |= digest(&[text]).ct_eq(&claimed);
     }
     found.into()
 }
