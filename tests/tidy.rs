@@ -17,6 +17,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("towline-agent", &["towline-daemon", "towline-plan", "towline-proto"]),
     ("towline-ctl", &["towline-agent", "towline-plan", "towline-proto", "towline-receiver"]),
     ("towline-tests", &["towline-agent", "towline-plan", "towline-proto", "towline-receiver"]),
+    ("towline-bench", &["towline-proto", "towline-receiver", "towline-tests"]),
     ("xtask", &[]),
 ];
 
@@ -25,7 +26,17 @@ const IO_CRATES: &[&str] = &["tokio", "kube", "kube-client", "gix", "async-nats"
 
 /// Clients of outside systems, and the only places that import them.
 const CLIENTS: &[(&str, &[&str])] = &[
-    ("async_nats", &["agent/src/bus", "daemon/src/nats.rs", "receiver/src/publish.rs", "ctl/src/nats", "tests/"]),
+    (
+        "async_nats",
+        &[
+            "agent/src/bus",
+            "daemon/src/nats.rs",
+            "receiver/src/publish.rs",
+            "ctl/src/nats",
+            "tests/",
+            "bench/src/floor.rs",
+        ],
+    ),
     ("gix", &["agent/src/mirror"]),
     ("kube", &["agent/src/api", "agent/src/cluster", "ctl/src/cluster", "tests/"]),
 ];

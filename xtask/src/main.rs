@@ -1,5 +1,6 @@
 //! `cargo xtask …`: the development tasks. Each lives in its own module; this file only names them.
 
+mod bench;
 mod codegen;
 mod demo;
 mod lint;
@@ -35,6 +36,12 @@ enum Task {
         full: bool,
         filters: Vec<String>,
     },
+    /// Measure on real parts, in release builds; `cargo xtask bench --help` shows what
+    #[command(disable_help_flag = true)]
+    Bench {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Check format, lints, documentation and generated files
     Lint,
     /// Write deploy/crds from the types of the cluster API
@@ -50,6 +57,7 @@ fn main() -> ExitCode {
         Task::Tools { names } => tools::run(&names).map_err(Into::into),
         Task::Demo { exit } => demo::run(exit).map_err(Into::into),
         Task::Test { full, filters } => test::run(full, &filters).map_err(Into::into),
+        Task::Bench { arguments } => bench::run(&arguments).map_err(Into::into),
         Task::Lint => lint::run().map_err(Into::into),
         Task::Codegen { check } => codegen::run(check).map_err(Into::into),
     };
