@@ -86,6 +86,16 @@ impl Answer {
         }
     }
 
+    /// The outcome's class, for what is measured and not only counted.
+    pub fn class(&self) -> &'static str {
+        match self.status().as_u16() {
+            202 => "stored",
+            200 => "nothing_to_do",
+            500.. => "failed",
+            _ => "refused",
+        }
+    }
+
     fn text(&self) -> String {
         match self {
             Self::Accepted { duplicate: false } => "accepted".to_owned(),

@@ -21,6 +21,7 @@ const FIRST_BYTES: u64 = 16 * 1024;
 #[derive(Clone)]
 pub struct Budget {
     units: Arc<Semaphore>,
+    units_max: usize,
 }
 
 /// A body in memory, and its share of the budget for as long as it is there.
@@ -36,7 +37,12 @@ struct Share {
 impl Budget {
     pub fn new(bytes_max: u64) -> Self {
         let units = usize::try_from(bytes_max / BUDGET_UNIT_BYTES).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
-        Self { units: Arc::new(Semaphore::new(units)) }
+        Self { units: Arc::new(Semaphore::new(units)), units_max: units }
+    }
+
+    /// What bodies have of it now.
+    pub fn used_bytes(&self) -> u64 {
+        self.units_max.saturating_sub(self.units.available_permits()) as u64 * BUDGET_UNIT_BYTES
     }
 
     fn take(&self, bytes: u64, share: &mut Share) -> Result<(), Answer> {

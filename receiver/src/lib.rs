@@ -28,6 +28,7 @@ pub mod metrics;
 pub mod payload;
 pub mod provider;
 pub mod publish;
+pub mod rate;
 mod record;
 pub mod route;
 mod run;

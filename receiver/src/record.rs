@@ -8,7 +8,7 @@ use towline_proto::CommitEvent;
 
 use crate::answer::Answer;
 use crate::config::Hook;
-use crate::metrics::{DeliveryLabels, Metrics, event_label};
+use crate::metrics::{ClassLabels, DeliveryLabels, Metrics, event_label};
 use crate::verify::Names;
 
 /// One request on its way. Every text in it is sanitised where it is read.
@@ -87,7 +87,8 @@ impl Record {
             outcome,
         };
         metrics.deliveries.get_or_create(&labels).inc();
-        metrics.delivery_duration.observe(duration.as_secs_f64());
+        let class = ClassLabels { class: answer.class() };
+        metrics.delivery_duration.get_or_create(&class).observe(duration.as_secs_f64());
         metrics.body_bytes.inc_by(self.body_bytes);
         macro_rules! line {
             ($level:ident) => {

@@ -39,13 +39,14 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), RunError> {
         Publisher::connect(config.nats(), readiness.clone(), limits.publish_timeout, limits.connections_max).await?;
     let listener = listener::bind(config.listen()).await?;
 
+    let server = Arc::new(Server::new(&config, publisher.clone(), metrics, shutdown.clone()));
+    server.register(&mut registry);
     let tasks = Tasks::new();
     if let Some(address) = config.admin() {
         let admin = admin::serve(address, readiness, Arc::new(registry), shutdown.clone());
         tasks.spawn("admin", WhenItEnds::StopsProcess, admin);
     }
-    tasks.spawn("stream-check", WhenItEnds::StopsProcess, publisher.clone().watch_stream(shutdown.clone()));
-    let server = Arc::new(Server::new(&config, publisher, metrics, shutdown.clone()));
+    tasks.spawn("stream-check", WhenItEnds::StopsProcess, publisher.watch_stream(shutdown.clone()));
     let tls = config.tls().cloned();
     tasks.spawn("public", WhenItEnds::StopsProcess, listener::run(listener, tls, server, shutdown.clone()));
     tasks.run_until_shutdown(shutdown, limits.drain_timeout).await?;

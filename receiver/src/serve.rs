@@ -14,6 +14,7 @@ use http::{HeaderMap, Request, Response};
 use http_body_util::Full;
 use hyper::body::Body;
 use jiff::Timestamp;
+use prometheus_client::registry::{Registry, Unit};
 use tokio_util::task::TaskTracker;
 use towline_daemon::shutdown::Shutdown;
 use towline_proto::subject;
@@ -24,7 +25,7 @@ use crate::config::Config;
 use crate::forwarded::{self, Proxies};
 use crate::judge::{Delivery, Identified, Judged, Judgement};
 use crate::limits::Limits;
-use crate::metrics::{Metrics, ReasonLabels};
+use crate::metrics::{Metrics, ReadAtScrape, ReasonLabels};
 use crate::publish::{Message, Publisher};
 use crate::record::Record;
 use crate::route::{self, Routes};
@@ -71,6 +72,18 @@ impl Server {
 
     pub(crate) fn metrics(&self) -> &Metrics {
         &self.metrics
+    }
+
+    /// Adds to the metrics what is kept here and not counted.
+    pub fn register(&self, registry: &mut Registry) {
+        let budget = self.budget.clone();
+        ReadAtScrape {
+            name: "bodies_held",
+            help: "Memory that bodies take of the budget they share",
+            unit: Some(Unit::Bytes),
+            read: move || budget.used_bytes(),
+        }
+        .register(registry);
     }
 
     /// Returns when no delivery is in work any more.
@@ -173,7 +186,7 @@ impl Server {
                     all_duplicates &= published.duplicate;
                 }
                 Err(error) => {
-                    self.metrics.publish_failures.get_or_create(&ReasonLabels { reason: error.reason() }).inc();
+                    self.metrics.publish_errors.get_or_create(&ReasonLabels { reason: error.reason() }).inc();
                     record.set_reason(&error);
                     return Answer::NotPublished;
                 }
