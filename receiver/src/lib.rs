@@ -13,6 +13,8 @@
 //! 7. [`answer`]: one table from outcomes to statuses. `record` logs the delivery in one line and counts it in
 //!    [`metrics`].
 //!
+//! Beside this way, [`sweep`] asks GitHub to send again what it could not deliver.
+//!
 //! [`sign`] is the opposite of `verify`, for test deliveries. The receiver keeps no state: what it knows is in its
 //! configuration or in the stream.
 
@@ -35,6 +37,7 @@ mod run;
 pub mod secret;
 pub mod serve;
 pub mod sign;
+pub mod sweep;
 pub mod tls;
 pub mod verify;
 

@@ -13,6 +13,7 @@ use crate::listener::{self, ListenError};
 use crate::metrics::Metrics;
 use crate::publish::Publisher;
 use crate::serve::Server;
+use crate::sweep::{self, Sweeper};
 
 /// Why a receiver ended.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +35,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), RunError> {
     }
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);
+    let sweep_metrics = sweep::Metrics::register(&mut registry);
     let readiness = Readiness::new();
     let publisher =
         Publisher::connect(config.nats(), readiness.clone(), limits.publish_timeout, limits.connections_max).await?;
@@ -43,10 +45,14 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), RunError> {
     server.register(&mut registry);
     let tasks = Tasks::new();
     if let Some(address) = config.admin() {
-        let admin = admin::serve(address, readiness, Arc::new(registry), shutdown.clone());
+        let admin = admin::serve(address, readiness.clone(), Arc::new(registry), shutdown.clone());
         tasks.spawn("admin", WhenItEnds::StopsProcess, admin);
     }
     tasks.spawn("stream-check", WhenItEnds::StopsProcess, publisher.watch_stream(shutdown.clone()));
+    for (index, settings) in config.sweeps().iter().enumerate() {
+        let sweeper = Sweeper::new(settings.clone(), readiness.clone(), sweep_metrics.clone());
+        tasks.spawn(format!("sweep-{index}"), WhenItEnds::IsFine, sweeper.run(shutdown.clone()));
+    }
     let tls = config.tls().cloned();
     tasks.spawn("public", WhenItEnds::StopsProcess, listener::run(listener, tls, server, shutdown.clone()));
     tasks.run_until_shutdown(shutdown, limits.drain_timeout).await?;

@@ -17,6 +17,7 @@ impl Folder {
         folder.write("github", "a secret\n");
         folder.write("gitlab", "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD\n");
         folder.write("empty", "\n");
+        folder.write("token", "ghp_0123456789\n");
         folder
     }
 
@@ -116,4 +117,68 @@ fn a_signing_key_that_is_none_is_a_mistake_without_the_key() {
         ["hooks[1].secrets[0] ($DIR/gitlab): the secret starts with whsec_ and is not a base64 key after it"]
     );
     assert!(Secret::read(Provider::Github, Path::new(&folder.0.path().join("gitlab"))).is_ok());
+}
+
+const SWEEP: &str = r#"
+[[sweeps]]
+hook = "/hooks/github"
+repository = "org/app"
+id = 12345678901
+token = "$DIR/token"
+"#;
+
+#[test]
+fn a_sweep_with_defaults_and_one_of_an_organisation_on_an_enterprise_server() {
+    let config = Folder::new().load(&format!("{GOOD}{SWEEP}")).unwrap();
+    let hooks: Vec<_> = config.sweeps().iter().map(|sweep| (sweep.hook(), sweep.api())).collect();
+    assert_eq!(hooks, [("/hooks/github", "https://api.github.com")]);
+    let text = GOOD.replace("github.com", "git.example") + SWEEP;
+    let text = text
+        .replace("repository = \"org/app\"\nid = 12345678901", "organisation = \"org\"\nurl = \"https://h.example\"");
+    let config = Folder::new().load(&text).unwrap();
+    assert_eq!(config.sweeps()[0].api(), "https://git.example/api/v3");
+}
+
+#[test]
+fn all_mistakes_of_sweeps_at_once() {
+    let text = r#"
+[[sweeps]]
+hook = "/hooks/none"
+token = "$DIR/none"
+api = "http://git.example/api/v3"
+ca = "$DIR/github"
+interval_ms = 0
+lookback_ms = 259200001
+[[sweeps]]
+hook = "/hooks/gitlab"
+repository = "org"
+id = 1
+url = "https://hooks.example/hooks/github"
+token = "$DIR/empty"
+attempts_max = 0
+[[sweeps]]
+hook = "/hooks/github"
+repository = "other/app"
+organisation = "../x"
+id = 1
+token = "$DIR/token"
+[[sweeps]]
+hook = "/hooks/github"
+repository = "other/app"
+id = 1
+token = "$DIR/token"
+[[sweeps]]
+hook = "/hooks/github"
+repository = "../.."
+id = 1
+token = "$DIR/token"
+[[sweeps]]
+hook = "/hooks/github"
+organisation = "org/app?"
+id = 1
+token = "$DIR/token"
+"#;
+    insta::assert_snapshot!(Folder::new().mistakes(&format!("{GOOD}{text}")).join("\n"));
+    let text = format!("{GOOD}{SWEEP}").replace("token =", "organization = \"org\"\ntoken =");
+    assert_eq!(Folder::new().mistakes(&text), ["sweeps[0].organization: unknown key, did you mean `organisation`?"]);
 }

@@ -13,6 +13,7 @@ use towline_daemon::nats;
 
 use crate::forwarded::Proxies;
 use crate::limits::{Limits, RawLimits};
+use crate::sweep::{self, RawSweep, Sweep};
 use crate::tls::{self, Tls};
 
 pub use hook::Hook;
@@ -29,6 +30,8 @@ struct Raw {
     nats: nats::Settings,
     #[serde(default)]
     hooks: Vec<RawHook>,
+    #[serde(default)]
+    sweeps: Vec<RawSweep>,
     #[serde(default)]
     limits: RawLimits,
 }
@@ -47,6 +50,7 @@ pub struct Config {
     tls: Option<Tls>,
     nats: nats::Settings,
     hooks: Vec<Arc<Hook>>,
+    sweeps: Vec<Sweep>,
     limits: Limits,
 }
 
@@ -64,10 +68,11 @@ fn validate(raw: Raw, mut mistakes: Mistakes) -> Result<Config, ConfigError> {
     mistakes.check("nats", raw.nats.check());
     let limits = raw.limits.validate(&mut mistakes);
     let hooks = hook::validate(raw.hooks, &mut mistakes);
+    let sweeps = sweep::validate(raw.sweeps, &hooks, &mut mistakes);
     let (Some(listen), admin, tls) = (listen, admin.flatten(), tls.flatten()) else {
         return Err(ConfigError::Mistakes(mistakes));
     };
-    mistakes.finish(Config { listen, admin, proxies, tls, nats: raw.nats, hooks, limits })
+    mistakes.finish(Config { listen, admin, proxies, tls, nats: raw.nats, hooks, sweeps, limits })
 }
 
 fn proxies(raw: &[String], mistakes: &mut Mistakes) -> Proxies {
@@ -108,6 +113,11 @@ impl Config {
 
     pub fn hooks(&self) -> &[Arc<Hook>] {
         &self.hooks
+    }
+
+    /// Whose missed deliveries are looked for.
+    pub fn sweeps(&self) -> &[Sweep] {
+        &self.sweeps
     }
 
     pub fn limits(&self) -> Limits {
