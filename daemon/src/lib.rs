@@ -10,6 +10,7 @@
 //! - [`tasks`]: every task has a name, an owner and a declared end;
 //! - [`admin`]: `/livez`, `/readyz`, `/metrics` on a port of their own;
 //! - [`nats`]: one way to connect;
+//! - [`watched`]: files that change while the process runs;
 //! - [`error`] and [`exit`]: a chain of errors printed once.
 
 pub mod admin;
@@ -21,6 +22,7 @@ pub mod nats;
 pub mod shutdown;
 pub mod tasks;
 pub mod tls;
+pub mod watched;
 
 /// Any error that may cross a task's end.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

@@ -44,7 +44,8 @@ pub enum Judgement {
 
 impl Delivery {
     pub fn judge(&self, body: Bytes) -> Judged {
-        let verified = verify::verify(self.hook.provider(), self.hook.secrets(), &self.headers, body, self.received_at);
+        let secrets = self.hook.secrets().good();
+        let verified = verify::verify(self.hook.provider(), &secrets, &self.headers, body, self.received_at);
         let verified = match verified {
             Ok(verified) => verified,
             Err(refusal) => return Judgement::answer(Answer::Refused, refusal.to_string()).into(),
@@ -98,6 +99,13 @@ impl Delivery {
             traceparent: traceparent.map(str::to_owned),
         };
         Ok(Identified { event, id })
+    }
+}
+
+impl Judged {
+    /// Not believed: with other secrets it might be.
+    pub fn is_refused(&self) -> bool {
+        matches!(self.judgement, Judgement::Answer { answer: Answer::Refused, .. })
     }
 }
 

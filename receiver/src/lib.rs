@@ -2,7 +2,7 @@
 //!
 //! In the order in which a delivery travels:
 //!
-//! 1. [`config`] and [`limits`]: what is listened on, which hooks there are, with which [`secret`]s, [`allow`]-lists and
+//! 1. [`config`] and [`limits`]: what is listened on, which hooks there are, with which [`secrets`], [`allow`]-lists and
 //!    bounds. Checked before anything is opened.
 //! 2. [`listener`]: TCP and [`tls`], bounded in number and time. [`serve`] takes each request through the rest.
 //! 3. [`forwarded`]: whose request is it. [`route`]: path, method, content type, declared length. The path decides the [`provider`].
@@ -13,10 +13,11 @@
 //! 7. [`answer`]: one table from outcomes to statuses. `record` logs the delivery in one line and counts it in
 //!    [`metrics`].
 //!
-//! Beside this way, [`sweep`] asks GitHub to send again what it could not deliver.
+//! Beside this way, [`sweep`] asks GitHub to send again what it could not deliver, and [`reload`] keeps [`secrets`] and
+//! certificate in step with their files.
 //!
-//! [`sign`] is the opposite of `verify`, for test deliveries. The receiver keeps no state: what it knows is in its
-//! configuration or in the stream.
+//! [`sign`] is the opposite of `verify`, for test deliveries, with a [`secret`] given to it. The receiver keeps no state:
+//! what it knows is in its configuration or in the stream.
 
 pub mod allow;
 pub mod answer;
@@ -32,9 +33,11 @@ pub mod provider;
 pub mod publish;
 pub mod rate;
 mod record;
+pub mod reload;
 pub mod route;
 mod run;
 pub mod secret;
+pub mod secrets;
 pub mod serve;
 pub mod sign;
 pub mod sweep;

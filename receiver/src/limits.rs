@@ -28,7 +28,13 @@ pub struct Limits {
     pub publish_timeout: Duration,
     /// From SIGTERM to the end: body and publish timeouts in a row, and within a pod's grace period of 30 s.
     pub drain_timeout: Duration,
+    /// How long a secret stays good after its file holds another one: senders give up after 10 s, so what was signed
+    /// with it has arrived by then. Zero is allowed. Not for rotations that take longer: a hook can have two files.
+    pub secret_overlap: Duration,
 }
+
+/// A secret that leaked has to be dead soon after its file was changed.
+const SECRET_OVERLAP_MS_MAX: u64 = 10 * 60 * 1000;
 
 impl Default for Limits {
     fn default() -> Self {
@@ -41,6 +47,7 @@ impl Default for Limits {
             body_timeout: Duration::from_secs(10),
             publish_timeout: Duration::from_secs(5),
             drain_timeout: Duration::from_secs(20),
+            secret_overlap: Duration::from_secs(10),
         }
     }
 }
@@ -56,6 +63,7 @@ pub(crate) struct RawLimits {
     body_timeout_ms: Option<u64>,
     publish_timeout_ms: Option<u64>,
     drain_timeout_ms: Option<u64>,
+    secret_overlap_ms: Option<u64>,
 }
 
 impl RawLimits {
@@ -84,7 +92,13 @@ impl RawLimits {
             body_timeout: time("body_timeout_ms", self.body_timeout_ms, default.body_timeout),
             publish_timeout: time("publish_timeout_ms", self.publish_timeout_ms, default.publish_timeout),
             drain_timeout: time("drain_timeout_ms", self.drain_timeout_ms, default.drain_timeout),
+            secret_overlap: self.secret_overlap_ms.map_or(default.secret_overlap, Duration::from_millis),
         };
+        if self.secret_overlap_ms.is_some_and(|overlap| overlap > SECRET_OVERLAP_MS_MAX) {
+            let problem =
+                format!("must be at most {SECRET_OVERLAP_MS_MAX}: for longer, give the hook two secret files");
+            mistakes.add("limits.secret_overlap_ms", problem);
+        }
         if bodies_bytes_max < body_bytes_max {
             mistakes.add("limits.bodies_bytes_max", "must not be less than limits.body_bytes_max");
         }

@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::listener::{self, ListenError};
 use crate::metrics::Metrics;
 use crate::publish::Publisher;
+use crate::reload::{self, ReloadMetrics};
 use crate::serve::Server;
 use crate::sweep::{self, Sweeper};
 
@@ -30,12 +31,13 @@ pub enum RunError {
 pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), RunError> {
     let limits = config.limits();
     for hook in config.hooks() {
-        let (path, host, secrets) = (hook.path(), hook.host(), hook.secrets().len());
+        let (path, host, secrets) = (hook.path(), hook.host(), hook.secrets().paths().len());
         tracing::info!(hook = path, provider = hook.provider().name(), host, secrets, "hook");
     }
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);
     let sweep_metrics = sweep::Metrics::register(&mut registry);
+    let reload_metrics = ReloadMetrics::register(&mut registry);
     let readiness = Readiness::new();
     let publisher =
         Publisher::connect(config.nats(), readiness.clone(), limits.publish_timeout, limits.connections_max).await?;
@@ -44,6 +46,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), RunError> {
     let server = Arc::new(Server::new(&config, publisher.clone(), metrics, shutdown.clone()));
     server.register(&mut registry);
     let tasks = Tasks::new();
+    reload::spawn(&tasks, &config, &reload_metrics, &shutdown);
     if let Some(address) = config.admin() {
         let admin = admin::serve(address, readiness.clone(), Arc::new(registry), shutdown.clone());
         tasks.spawn("admin", WhenItEnds::StopsProcess, admin);

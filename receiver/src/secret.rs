@@ -2,10 +2,11 @@
 //! only as a borrowed key inside `verify` and `sign`.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use data_encoding::{BASE64, BASE64_NOPAD};
-use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret, SecretSlice};
+use towline_daemon::watched::{self, ReadError};
 
 use crate::provider::Provider;
 
@@ -13,10 +14,11 @@ use crate::provider::Provider;
 const SIGNING_KEY_PREFIX: &[u8] = b"whsec_";
 
 /// GitHub's longest is 255 characters; a file that is larger is not a secret but a mistake.
-const FILE_BYTES_MAX: u64 = 4096;
+pub(crate) const FILE_BYTES_MAX: usize = 4096;
 
-/// What a sender and this hook share.
-pub struct Secret(Kind);
+/// What a sender and this hook share. Clones share the one place in memory where it is.
+#[derive(Clone)]
+pub struct Secret(Arc<Kind>);
 
 enum Kind {
     /// Text as it was typed into the Git host's form: an HMAC key, or GitLab's token.
@@ -31,9 +33,7 @@ enum Kind {
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
     #[error("failed to read the secret file")]
-    Read(#[source] std::io::Error),
-    #[error("the secret file has more than {FILE_BYTES_MAX} bytes")]
-    TooLong,
+    Read(#[from] ReadError),
     #[error("the secret is empty")]
     Empty,
     #[error("the secret starts with whsec_ and is not a base64 key after it")]
@@ -47,11 +47,7 @@ pub enum SecretError {
 impl Secret {
     /// Reads a secret from a file; line breaks at its end do not belong to it.
     pub fn read(provider: Provider, path: &Path) -> Result<Self, SecretError> {
-        if std::fs::metadata(path).map_err(SecretError::Read)?.len() > FILE_BYTES_MAX {
-            return Err(SecretError::TooLong);
-        }
-        let bytes = Zeroizing::new(std::fs::read(path).map_err(SecretError::Read)?);
-        Self::parse(provider, &bytes)
+        Self::parse(provider, &watched::read(path, FILE_BYTES_MAX)?)
     }
 
     /// A secret from its text. `whsec_…` is a signing key for GitLab, where it need not be one, and for generic hooks, where
@@ -76,12 +72,12 @@ impl Secret {
                 _,
             ) => Kind::Shared(text.to_vec().into()),
         };
-        Ok(Self(kind))
+        Ok(Self(Arc::new(kind)))
     }
 
     /// The shared text, if this is one.
     pub(crate) fn shared(&self) -> Option<&[u8]> {
-        match &self.0 {
+        match &*self.0 {
             Kind::Shared(text) => Some(text.expose_secret()),
             Kind::SigningKey(_) | Kind::Credentials(_) => None,
         }
@@ -89,7 +85,7 @@ impl Secret {
 
     /// The decoded signing key, if this is one.
     pub(crate) fn signing_key(&self) -> Option<&[u8]> {
-        match &self.0 {
+        match &*self.0 {
             Kind::SigningKey(key) => Some(key.expose_secret()),
             Kind::Shared(_) | Kind::Credentials(_) => None,
         }
@@ -97,7 +93,7 @@ impl Secret {
 
     /// `user:password`, if this is one.
     pub(crate) fn credentials(&self) -> Option<&[u8]> {
-        match &self.0 {
+        match &*self.0 {
             Kind::Credentials(text) => Some(text.expose_secret()),
             Kind::Shared(_) | Kind::SigningKey(_) => None,
         }

@@ -153,7 +153,7 @@ impl Server {
     /// Everything after the last byte of the body.
     async fn deliver(&self, delivery: Delivery, held: Held, mut record: Record) -> Answer {
         let (bytes, share) = held.into_parts();
-        let Judged { judgement, names } = judge_off_the_loop(delivery, bytes).await;
+        let Judged { judgement, names } = judge_with_newest_secrets(delivery, bytes).await;
         // The body is gone; what is left is small.
         drop(share);
         if let Some(names) = names {
@@ -196,7 +196,19 @@ impl Server {
     }
 }
 
-async fn judge_off_the_loop(delivery: Delivery, body: Bytes) -> Judged {
+/// A delivery that matches no secret may be signed with one that has just been written to its file.
+async fn judge_with_newest_secrets(delivery: Delivery, body: Bytes) -> Judged {
+    let delivery = Arc::new(delivery);
+    let secrets = delivery.hook.secrets();
+    let tried = secrets.good();
+    let judged = judge_off_the_loop(Arc::clone(&delivery), body.clone()).await;
+    if judged.is_refused() && secrets.look_again(&tried).await {
+        return judge_off_the_loop(Arc::clone(&delivery), body).await;
+    }
+    judged
+}
+
+async fn judge_off_the_loop(delivery: Arc<Delivery>, body: Bytes) -> Judged {
     if body.len() <= INLINE_BYTES_MAX {
         return delivery.judge(body);
     }

@@ -65,7 +65,7 @@ fn a_good_one_with_defaults() {
     assert_eq!(config.hooks().len(), 2);
     let hook = &config.hooks()[0];
     assert_eq!((hook.path(), hook.provider(), hook.host()), ("/hooks/github", Provider::Github, "github.com"));
-    assert_eq!(hook.secrets().len(), 2);
+    assert_eq!(hook.secrets().good().len(), 2);
     assert!(hook.allows("org/app") && !hook.allows("other/app"));
     assert_eq!(config.limits(), Limits::default());
     assert!(config.tls().is_none());

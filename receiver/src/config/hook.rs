@@ -9,7 +9,7 @@ use towline_proto::RepositoryId;
 
 use crate::allow::AllowList;
 use crate::provider::Provider;
-use crate::secret::Secret;
+use crate::secrets::Secrets;
 
 #[derive(Debug, Deserialize)]
 pub(super) struct RawHook {
@@ -29,7 +29,7 @@ pub struct Hook {
     provider: Provider,
     host: String,
     prefix: Option<String>,
-    secrets: Vec<Secret>,
+    secrets: Secrets,
     allowed: AllowList,
 }
 
@@ -59,10 +59,9 @@ fn hook(raw: RawHook, key: &str, mistakes: &mut Mistakes) -> Hook {
     if raw.secrets.is_empty() {
         mistakes.add(format!("{key}.secrets"), "there is none: a hook without a secret would believe everybody");
     }
-    let mut secrets = Vec::new();
-    for (index, file) in raw.secrets.iter().enumerate() {
-        let name = format!("{key}.secrets[{index}] ({})", file.display());
-        secrets.extend(mistakes.check(name, Secret::read(raw.provider, file)));
+    let (secrets, results) = Secrets::read(raw.provider, raw.secrets);
+    for (index, (file, result)) in secrets.paths().iter().zip(results).enumerate() {
+        mistakes.check(format!("{key}.secrets[{index}] ({})", file.display()), result);
     }
     let mut allowed = AllowList::default();
     for (index, glob) in raw.repositories.iter().enumerate() {
@@ -89,7 +88,7 @@ impl Hook {
         self.prefix.as_deref()
     }
 
-    pub fn secrets(&self) -> &[Secret] {
+    pub fn secrets(&self) -> &Secrets {
         &self.secrets
     }
 

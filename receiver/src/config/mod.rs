@@ -9,12 +9,13 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 use towline_daemon::config::{self as files, ConfigError, Mistakes};
+use towline_daemon::error::chain;
 use towline_daemon::nats;
 
 use crate::forwarded::Proxies;
 use crate::limits::{Limits, RawLimits};
 use crate::sweep::{self, RawSweep, Sweep};
-use crate::tls::{self, Tls};
+use crate::tls::Tls;
 
 pub use hook::Hook;
 use hook::RawHook;
@@ -84,9 +85,8 @@ fn proxies(raw: &[String], mistakes: &mut Mistakes) -> Proxies {
 }
 
 fn certificate(raw: &RawTls, mistakes: &mut Mistakes) -> Option<Tls> {
-    let chain = mistakes.check("tls.cert", tls::read_certificates(&raw.cert));
-    let key = mistakes.check("tls.key", tls::read_key(&raw.key));
-    mistakes.check("tls", Tls::new(chain?, key?))
+    let found = Tls::read(&raw.cert, &raw.key);
+    found.map_err(|wrong| wrong.into_iter().for_each(|(key, error)| mistakes.add(key, chain(&error)))).ok()
 }
 
 impl Config {
