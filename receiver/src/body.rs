@@ -1,27 +1,48 @@
-//! Reads a body within its bounds: declared length, time, and the memory that all bodies share. Memory is taken as it
+//! Reads a body within its bounds: length, time, rate, and the memory that all bodies share. Memory is taken as it
 //! arrives, so a client that declares much and sends nothing costs nothing.
+//!
+//! The budget is shared twice: nobody gets more than a part of it, so that one client cannot fill it with large bodies
+//! that it sends slowly; and a body has to keep coming, so that a byte now and then does not hold a connection's place
+//! for the whole time that a large body may take.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::Body;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 
 use crate::answer::Answer;
-
-/// The budget is counted in these: a semaphore's permits are 32 bits wide when taken at once.
-const BUDGET_UNIT_BYTES: u64 = 1024;
+use crate::forwarded;
+use crate::limits::Limits;
 
 /// An ordinary push is 10 KiB; growing starts here and doubles.
 const FIRST_BYTES: u64 = 16 * 1024;
 
+/// What a request's head says about its body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Length {
+    Declared(u64),
+    /// Chunked: known when it ends.
+    Unknown,
+}
+
 /// The memory all bodies share.
 #[derive(Clone)]
 pub struct Budget {
-    units: Arc<Semaphore>,
-    units_max: usize,
+    ledger: Arc<Mutex<Ledger>>,
+    bytes_max: u64,
+    bytes_of_one_max: u64,
+}
+
+/// What is taken, and by whom. As many entries as there are bodies, at most.
+#[derive(Default)]
+struct Ledger {
+    taken: u64,
+    by_client: HashMap<IpAddr, u64>,
 }
 
 /// A body in memory, and its share of the budget for as long as it is there.
@@ -30,122 +51,213 @@ pub struct Held {
     share: Share,
 }
 
-struct Share {
-    permits: Vec<OwnedSemaphorePermit>,
+/// What one body has of the budget; given back when dropped.
+pub struct Share {
+    budget: Budget,
+    client: IpAddr,
+    taken: u64,
 }
 
 impl Budget {
-    pub fn new(bytes_max: u64) -> Self {
-        let units = usize::try_from(bytes_max / BUDGET_UNIT_BYTES).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
-        Self { units: Arc::new(Semaphore::new(units)), units_max: units }
+    pub fn new(limits: &Limits) -> Self {
+        let (bytes_max, bytes_of_one_max) = (limits.bodies_bytes_max, limits.bodies_bytes_per_address_max);
+        Self { ledger: Arc::default(), bytes_max, bytes_of_one_max }
     }
 
-    /// What bodies have of it now.
+    /// An empty share for a body of this client.
+    pub fn share(&self, client: IpAddr) -> Share {
+        Share { budget: self.clone(), client: forwarded::subscriber(client), taken: 0 }
+    }
+
     pub fn used_bytes(&self) -> u64 {
-        self.units_max.saturating_sub(self.units.available_permits()) as u64 * BUDGET_UNIT_BYTES
+        self.lock().taken
     }
 
-    fn take(&self, bytes: u64, share: &mut Share) -> Result<(), Answer> {
-        let units = u32::try_from(bytes.div_ceil(BUDGET_UNIT_BYTES)).map_err(|_| Answer::Busy)?;
-        let permit = Arc::clone(&self.units).try_acquire_many_owned(units).map_err(|_| Answer::Busy)?;
-        share.permits.push(permit);
+    fn lock(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Share {
+    fn grow(&mut self, bytes: u64) -> Result<(), Answer> {
+        let mut ledger = self.budget.lock();
+        let of_client = ledger.by_client.get(&self.client).copied().unwrap_or_default();
+        if ledger.taken + bytes > self.budget.bytes_max || of_client + bytes > self.budget.bytes_of_one_max {
+            return Err(Answer::Busy);
+        }
+        ledger.taken += bytes;
+        ledger.by_client.insert(self.client, of_client + bytes);
+        self.taken += bytes;
         Ok(())
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        let mut ledger = self.budget.lock();
+        ledger.taken -= self.taken;
+        if let Some(of_client) = ledger.by_client.get_mut(&self.client) {
+            *of_client -= self.taken;
+            if *of_client == 0 {
+                ledger.by_client.remove(&self.client);
+            }
+        }
     }
 }
 
 impl Held {
     /// The body, and what gives its memory back to the budget when it is dropped.
-    pub fn into_parts(self) -> (Bytes, impl Send + 'static) {
-        (self.bytes, self.share.permits)
+    pub fn into_parts(self) -> (Bytes, Share) {
+        (self.bytes, self.share)
     }
 }
 
-/// Reads exactly the declared length, or says why not.
-pub async fn read<B>(body: B, declared: u64, timeout: Duration, budget: &Budget) -> Result<Held, Answer>
+/// Reads the whole body: what was declared, or what comes until it ends; or says why not.
+pub async fn read<B>(mut body: B, length: Length, limits: &Limits, mut share: Share) -> Result<Held, Answer>
 where
     B: Body<Data = Bytes> + Unpin,
 {
-    match tokio::time::timeout(timeout, fill(body, declared, budget)).await {
-        Ok(result) => result,
-        Err(_elapsed) => Err(Answer::BodyTimeout),
-    }
-}
-
-async fn fill<B>(mut body: B, declared: u64, budget: &Budget) -> Result<Held, Answer>
-where
-    B: Body<Data = Bytes> + Unpin,
-{
+    let most = match length {
+        Length::Declared(bytes) => bytes.min(limits.body_bytes_max),
+        Length::Unknown => limits.body_bytes_max,
+    };
+    let started = Instant::now();
     let mut bytes = Vec::new();
-    let mut share = Share { permits: Vec::new() };
-    while let Some(frame) = body.frame().await {
+    loop {
+        let deadline = started + time_allowed(limits, bytes.len() as u64);
+        let frame = tokio::time::timeout_at(deadline, body.frame()).await.map_err(|_elapsed| Answer::BodyTimeout)?;
+        let Some(frame) = frame else { break };
         let Ok(frame) = frame else { return Err(Answer::BodyIncomplete) };
+        // Trailers say nothing that we want to know; hyper bounds them like headers.
         let Ok(data) = frame.into_data() else { continue };
-        let needed = bytes.len() as u64 + data.len() as u64;
-        if needed > declared {
-            return Err(Answer::BodyTooLarge);
-        }
-        let capacity = bytes.capacity() as u64;
-        if needed > capacity {
-            // Doubling, but never beyond what was declared.
-            let wanted = (capacity * 2).max(FIRST_BYTES).max(needed).min(declared);
-            budget.take(wanted - capacity, &mut share)?;
-            bytes.reserve_exact(usize::try_from(wanted).map_err(|_| Answer::BodyTooLarge)? - bytes.len());
-        }
-        bytes.extend_from_slice(&data);
+        append(&mut bytes, &data, most, &mut share)?;
     }
-    if (bytes.len() as u64) < declared {
+    if let Length::Declared(declared) = length
+        && (bytes.len() as u64) < declared
+    {
         return Err(Answer::BodyIncomplete);
     }
     Ok(Held { bytes: Bytes::from(bytes), share })
+}
+
+/// How long a body may have taken when this much of it is there: the grace and what the rate gives for it, and never
+/// more than the whole time.
+fn time_allowed(limits: &Limits, received: u64) -> Duration {
+    let earned = received.saturating_mul(1000) / limits.body_bytes_per_second_min;
+    limits.body_grace.saturating_add(Duration::from_millis(earned)).min(limits.body_timeout)
+}
+
+fn append(bytes: &mut Vec<u8>, data: &[u8], most: u64, share: &mut Share) -> Result<(), Answer> {
+    let needed = bytes.len() as u64 + data.len() as u64;
+    if needed > most {
+        return Err(Answer::BodyTooLarge);
+    }
+    let capacity = bytes.capacity() as u64;
+    if needed > capacity {
+        // Doubling, but never beyond what can come.
+        let wanted = (capacity * 2).max(FIRST_BYTES).max(needed).min(most);
+        share.grow(wanted - capacity)?;
+        bytes.reserve_exact(usize::try_from(wanted).map_err(|_| Answer::BodyTooLarge)? - bytes.len());
+    }
+    bytes.extend_from_slice(data);
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use http_body_util::{Empty, Full};
+    use hyper::body::Frame;
+    use std::convert::Infallible;
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
 
-    const SOON: Duration = Duration::from_secs(5);
+    const ONE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+    const OTHER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 2));
 
-    async fn outcome(sent: usize, declared: u64, budget: &Budget) -> Result<usize, Answer> {
+    fn limits() -> Limits {
+        Limits { bodies_bytes_max: 100_000, bodies_bytes_per_address_max: 70_000, ..Limits::default() }
+    }
+
+    /// The same again and again, or nothing at all.
+    struct Endless(&'static [u8]);
+
+    impl Body for Endless {
+        type Data = Bytes;
+        type Error = Infallible;
+        fn poll_frame(
+            self: Pin<&mut Self>,
+            _context: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+            if self.0.is_empty() {
+                Poll::Pending
+            } else {
+                Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(self.0)))))
+            }
+        }
+    }
+
+    async fn outcome(sent: usize, length: Length, budget: &Budget, client: IpAddr) -> Result<usize, Answer> {
         let body = Full::new(Bytes::from(vec![b'x'; sent]));
-        read(body, declared, SOON, budget).await.map(|held| held.bytes.len())
+        read(body, length, &limits(), budget.share(client)).await.map(|held| held.bytes.len())
     }
 
     #[tokio::test]
     async fn reads_what_was_declared_and_not_more() {
-        let budget = Budget::new(1 << 20);
-        assert_eq!(outcome(40_000, 40_000, &budget).await, Ok(40_000));
-        assert_eq!(outcome(11, 10, &budget).await, Err(Answer::BodyTooLarge));
-        assert_eq!(outcome(9, 10, &budget).await, Err(Answer::BodyIncomplete));
-        assert_eq!(read(Empty::new(), 0, SOON, &budget).await.map(|held| held.bytes.len()).ok(), Some(0));
+        let budget = Budget::new(&limits());
+        assert_eq!(outcome(40_000, Length::Declared(40_000), &budget, ONE).await, Ok(40_000));
+        assert_eq!(outcome(40_000, Length::Unknown, &budget, ONE).await, Ok(40_000));
+        assert_eq!(outcome(11, Length::Declared(10), &budget, ONE).await, Err(Answer::BodyTooLarge));
+        assert_eq!(outcome(9, Length::Declared(10), &budget, ONE).await, Err(Answer::BodyIncomplete));
+        let empty = read(Empty::new(), Length::Declared(0), &limits(), budget.share(ONE)).await;
+        assert_eq!(empty.map(|held| held.bytes.len()).ok(), Some(0));
+        assert_eq!(budget.used_bytes(), 0);
+    }
+
+    #[tokio::test]
+    async fn what_has_no_length_is_too_large_as_soon_as_it_is() {
+        let limits = Limits { body_bytes_max: 10_000, ..limits() };
+        let budget = Budget::new(&limits);
+        let result = read(Endless(&[b'x'; 999]), Length::Unknown, &limits, budget.share(ONE)).await;
+        assert_eq!(result.err(), Some(Answer::BodyTooLarge));
+        assert!(budget.lock().by_client.is_empty());
     }
 
     #[tokio::test]
     async fn all_bodies_share_one_budget_and_give_it_back() {
-        let budget = Budget::new(64 * 1024);
-        let first = read(Full::new(Bytes::from(vec![0; 60_000])), 60_000, SOON, &budget).await;
+        let budget = Budget::new(&limits());
+        let body = || Full::new(Bytes::from(vec![0; 60_000]));
+        let first = read(body(), Length::Declared(60_000), &limits(), budget.share(ONE)).await;
         assert!(first.is_ok());
-        assert_eq!(outcome(10_000, 10_000, &budget).await, Err(Answer::Busy));
+        // One client's part is used up, what others may have is not.
+        assert_eq!(outcome(20_000, Length::Declared(20_000), &budget, ONE).await, Err(Answer::Busy));
+        assert_eq!(outcome(20_000, Length::Declared(20_000), &budget, OTHER).await, Ok(20_000));
+        assert_eq!(outcome(60_000, Length::Declared(60_000), &budget, OTHER).await, Err(Answer::Busy));
         drop(first);
-        assert_eq!(outcome(10_000, 10_000, &budget).await, Ok(10_000));
+        assert_eq!(outcome(60_000, Length::Declared(60_000), &budget, OTHER).await, Ok(60_000));
+        assert_eq!(budget.used_bytes(), 0);
     }
 
     #[tokio::test]
     async fn a_body_that_does_not_come_costs_time_and_no_memory() {
-        struct Silent;
-        impl Body for Silent {
-            type Data = Bytes;
-            type Error = std::convert::Infallible;
-            fn poll_frame(
-                self: std::pin::Pin<&mut Self>,
-                _context: &mut std::task::Context<'_>,
-            ) -> std::task::Poll<Option<Result<hyper::body::Frame<Bytes>, Self::Error>>> {
-                std::task::Poll::Pending
-            }
-        }
-        let budget = Budget::new(64 * 1024);
-        let result = read(Silent, 60_000, Duration::from_millis(10), &budget).await;
+        let limits = Limits { body_grace: Duration::from_millis(10), ..limits() };
+        let budget = Budget::new(&limits);
+        let result = read(Endless(b""), Length::Declared(60_000), &limits, budget.share(ONE)).await;
         assert_eq!(result.err(), Some(Answer::BodyTimeout));
-        assert_eq!(budget.units.available_permits(), 64);
+        assert_eq!(budget.used_bytes(), 0);
+    }
+
+    #[test]
+    fn a_body_has_to_keep_coming() {
+        let limits = Limits {
+            body_grace: Duration::from_secs(3),
+            body_timeout: Duration::from_secs(10),
+            body_bytes_per_second_min: 1000,
+            ..limits()
+        };
+        for (received, seconds) in [(0, 3.0), (1, 3.001), (500, 3.5), (2000, 5.0), (1_000_000, 10.0), (u64::MAX, 10.0)]
+        {
+            assert_eq!(time_allowed(&limits, received).as_secs_f64(), seconds, "{received}");
+        }
     }
 }

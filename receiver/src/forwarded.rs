@@ -101,6 +101,15 @@ pub fn client(peer: IpAddr, headers: &HeaderMap, proxies: &Proxies) -> Client {
     Client { address, disbelieved: false }
 }
 
+/// Whom bounds for each address are kept for: in IPv6 the network that one subscriber gets, 64 bits of it, since he can
+/// have any address in there.
+pub fn subscriber(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX))),
+        v4 => v4,
+    }
+}
+
 /// One place in the chain: an address, or that there is none to be had.
 type Node = Option<IpAddr>;
 

@@ -4,7 +4,7 @@
 //!
 //! 1. [`config`] and [`limits`]: what is listened on, which hooks there are, with which [`secrets`], [`allow`]-lists and
 //!    bounds. Checked before anything is opened.
-//! 2. [`listener`]: TCP and [`tls`], bounded in number and time. [`serve`] takes each request through the rest.
+//! 2. [`listener`]: TCP and [`tls`], bounded in number (`connections`) and time (`pace`). [`serve`] takes each request through the rest.
 //! 3. [`forwarded`]: whose request is it. [`route`]: path, method, content type, declared length. The path decides the [`provider`].
 //! 4. [`body`]: a bounded read, out of a memory budget that all share.
 //! 5. [`judge`]: pure from here to the event. [`verify`] makes a proof of the raw bytes, [`payload`] reads only what is
@@ -23,11 +23,14 @@ pub mod allow;
 pub mod answer;
 pub mod body;
 pub mod config;
+mod connections;
+mod descriptors;
 pub mod forwarded;
 pub mod judge;
 pub mod limits;
 pub mod listener;
 pub mod metrics;
+mod pace;
 pub mod payload;
 pub mod provider;
 pub mod publish;

@@ -1,34 +1,41 @@
 //! The public port: accepts, shakes hands, and gives each connection to hyper, all within bounds. Knows connections and
-//! their times; what a request means is [`crate::serve`]'s business.
+//! their times; who gets a place is [`crate::connections`]' business, what a request means [`crate::serve`]'s.
 //!
 //! HTTP/1.1 only: no Git host sends webhooks over HTTP/2, and a connection that sends nothing would never time out under
 //! a server that waits to find out which of the two is spoken.
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use http::header::CONNECTION;
+use http::{HeaderValue, Request, Response};
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use towline_daemon::shutdown::Shutdown;
 
+use crate::connections::{Connections, Place};
+use crate::descriptors;
+use crate::limits::Limits;
+use crate::metrics::ReasonLabels;
+use crate::pace::Paced;
 use crate::serve::Server;
 use crate::tls::Tls;
 
-/// Request line and headers; GitHub's and GitLab's are below 2 KiB, an ingress adds some. More is answered with 431.
-const HEAD_BYTES_MAX: usize = 32 * 1024;
+/// What hyper may read beyond a head, and the least that it accepts as a buffer.
+const READ_AHEAD_BYTES: usize = 8 * 1024;
 
-/// What hyper may read ahead on one connection; it wants some beyond the head.
-const BUFFER_BYTES_MAX: usize = 2 * HEAD_BYTES_MAX;
-
-/// GitHub sends 15, Gitea 20, an ingress adds 10. More is answered with 431.
-const HEADERS_MAX: usize = 64;
+/// At a time, of what is read to be thrown away.
+const LINGER_CHUNK_BYTES: usize = 8 * 1024;
 
 /// After a failed accept (out of file descriptors, most likely): others need a moment to close theirs.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -37,7 +44,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
     #[error("failed to listen on {address}")]
-    Bind { address: SocketAddr, source: std::io::Error },
+    Bind { address: SocketAddr, source: io::Error },
 }
 
 /// Opens the public port.
@@ -55,78 +62,197 @@ pub async fn run(
     server: Arc<Server>,
     shutdown: Shutdown,
 ) -> Result<(), std::convert::Infallible> {
-    let places = Arc::new(Semaphore::new(server.limits().connections_max));
-    let mut connections = JoinSet::new();
-    while !shutdown.is_requested() {
-        // A place first: clients beyond the bound wait in the kernel's backlog, where they cost nothing here.
-        let place = tokio::select! {
+    let limits = server.limits();
+    let places = descriptors::make_room(limits.connections_max);
+    let connections = Connections::new(places, limits.connections_per_address_max, server.proxies().clone());
+    let mut tasks = JoinSet::new();
+    loop {
+        let (stream, peer, place) = tokio::select! {
             () = shutdown.requested() => break,
-            place = Arc::clone(&places).acquire_owned() => place,
+            next = next(&listener, &connections, &server) => next,
         };
-        let accepted = tokio::select! {
-            () = shutdown.requested() => break,
-            accepted = listener.accept() => accepted,
-        };
-        while connections.try_join_next().is_some() {}
-        let (stream, peer) = match accepted {
-            Ok((stream, peer)) => (stream, peer.ip()),
-            Err(error) => {
-                tracing::warn!(error = %error, "failed to accept a connection");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
-            }
-        };
-        let (tls, server, shutdown) = (tls.clone(), Arc::clone(&server), shutdown.clone());
-        connections.spawn(async move {
-            server.metrics().connections.inc();
-            serve_connection(stream, peer, tls, &server, shutdown).await;
-            server.metrics().connections.dec();
-            drop(place);
+        while tasks.try_join_next().is_some() {}
+        let connection = Connection { place: Arc::new(place), server: Arc::clone(&server), shutdown: shutdown.clone() };
+        let tls = tls.clone();
+        tasks.spawn(async move {
+            connection.server.metrics().connections.inc();
+            connection.serve(stream, peer, tls).await;
+            connection.server.metrics().connections.dec();
         });
     }
     drop(listener);
-    while connections.join_next().await.is_some() {}
+    while tasks.join_next().await.is_some() {}
     server.drained().await;
     Ok(())
 }
 
-async fn serve_connection(stream: TcpStream, peer: IpAddr, tls: Option<Tls>, server: &Arc<Server>, shutdown: Shutdown) {
-    // An answer is one small packet, and its sender waits for it.
-    let _best_effort = stream.set_nodelay(true);
-    let Some(tls) = tls else { return serve_http(stream, peer, server, shutdown).await };
-    let handshake = tokio::time::timeout(server.limits().handshake_timeout, tls.acceptor().accept(stream));
-    let handshaken = tokio::select! {
-        () = shutdown.requested() => return,
-        handshaken = handshake => handshaken,
-    };
-    match handshaken {
-        Ok(Ok(stream)) => serve_http(stream, peer, server, shutdown).await,
-        Ok(Err(error)) => tracing::debug!(error = %error, "tls handshake failed"),
-        Err(_elapsed) => tracing::debug!("tls handshake timed out"),
+/// The next connection that may stay, with its place. Waits for nothing but a connection and a place for it; while
+/// there is none, because all have a request in work, further clients wait in the kernel's backlog.
+async fn next(listener: &TcpListener, connections: &Arc<Connections>, server: &Server) -> (TcpStream, IpAddr, Place) {
+    loop {
+        let (stream, peer) = match listener.accept().await {
+            Ok((stream, peer)) => (stream, peer.ip()),
+            Err(error) if is_the_clients(&error) => continue,
+            Err(error) => {
+                tracing::warn!(error = %error, "failed to accept a connection");
+                connections.send_one_away();
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        server.metrics().connections_accepted.inc();
+        if connections.allows(peer) {
+            return (stream, peer, connections.take(peer).await);
+        }
+        end_for(server, "per_address");
     }
 }
 
-async fn serve_http<S>(stream: S, peer: IpAddr, server: &Arc<Server>, shutdown: Shutdown)
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    let service = service_fn(|request| Arc::clone(server).handle(request, peer));
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(server.limits().header_timeout)
-        .max_headers(HEADERS_MAX)
-        .max_header_size(HEAD_BYTES_MAX)
-        .max_buf_size(BUFFER_BYTES_MAX)
-        .serve_connection(TokioIo::new(stream), service);
-    let mut connection = pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = shutdown.requested() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+/// It was gone before it was accepted, which says nothing about the next one.
+fn is_the_clients(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+}
+
+fn end_for(server: &Server, reason: &'static str) {
+    server.metrics().connections_refused.get_or_create(&ReasonLabels { reason }).inc();
+}
+
+struct Connection {
+    place: Arc<Place>,
+    server: Arc<Server>,
+    shutdown: Shutdown,
+}
+
+impl Connection {
+    async fn serve(&self, stream: TcpStream, peer: IpAddr, tls: Option<Tls>) {
+        // An answer is one small packet, and its sender waits for it.
+        let _best_effort = stream.set_nodelay(true);
+        tokio::select! {
+            // First what the connection can do by itself: an answer that is there is sent before its place is given up.
+            biased;
+            () = self.talk(stream, peer, tls) => {}
+            () = self.place.told_to_go() => end_for(&self.server, "made_room"),
+        }
+    }
+
+    async fn talk(&self, mut stream: TcpStream, peer: IpAddr, tls: Option<Tls>) {
+        let lingers = match tls {
+            None => self.http(&mut stream, peer).await,
+            Some(tls) => {
+                let Some(mut tls_stream) = self.handshake(&mut stream, &tls).await else { return };
+                self.http(&mut tls_stream, peer).await
+            }
+        };
+        if lingers {
+            // Whatever it was doing when hyper ended it.
+            self.place.begin_waiting();
+            linger(&mut stream, self.server.limits()).await;
+        }
+    }
+
+    async fn handshake<'a>(
+        &self,
+        stream: &'a mut TcpStream,
+        tls: &Tls,
+    ) -> Option<tokio_rustls::server::TlsStream<&'a mut TcpStream>> {
+        let failed =
+            |reason| self.server.metrics().tls_handshake_failures.get_or_create(&ReasonLabels { reason }).inc();
+        let handshake = tokio::time::timeout(self.server.limits().handshake_timeout, tls.acceptor().accept(stream));
+        let handshaken = tokio::select! {
+            () = self.shutdown.requested() => return None,
+            handshaken = handshake => handshaken,
+        };
+        match handshaken {
+            Ok(Ok(stream)) => return Some(stream),
+            Ok(Err(error)) => {
+                failed("error");
+                tracing::debug!(error = %error, "tls handshake failed");
+            }
+            Err(_elapsed) => {
+                failed("timeout");
+                tracing::debug!("tls handshake timed out");
+            }
+        }
+        None
+    }
+
+    /// Until the connection ends. True if the client may still be sending, and has an answer to read.
+    async fn http<S>(&self, stream: S, peer: IpAddr) -> bool
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let limits = self.server.limits();
+        let (requests, closes) = (AtomicU64::new(0), AtomicBool::new(false));
+        let service = service_fn(|request| async {
+            let is_last = requests.fetch_add(1, Ordering::Relaxed) + 1 >= limits.requests_per_connection_max;
+            let response = self.request(request, peer, is_last).await;
+            closes.store(response.headers().contains_key(CONNECTION), Ordering::Relaxed);
+            Ok::<_, std::convert::Infallible>(response)
+        });
+        let connection = http1::Builder::new()
+            // A client may close its side after its request and still wait for the answer.
+            .half_close(true)
+            // By `Paced`, which tells idle connections from slow heads.
+            .header_read_timeout(None)
+            .max_headers(limits.headers_max)
+            .max_header_size(limits.header_bytes_max)
+            .max_buf_size(limits.header_bytes_max + READ_AHEAD_BYTES)
+            .serve_connection(TokioIo::new(Paced::new(stream, Arc::clone(&self.place), limits)), service);
+        let mut connection = pin!(connection);
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = self.shutdown.requested() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        match ended {
+            Ok(()) => closes.load(Ordering::Relaxed),
+            Err(error) => {
+                self.ended_badly(&error);
+                error.is_parse()
+            }
+        }
+    }
+
+    async fn request(&self, request: Request<Incoming>, peer: IpAddr, is_last: bool) -> Response<Full<Bytes>> {
+        if !self.place.begin_work() {
+            // The place went to another: `serve` ends this connection before anything is said.
+            return std::future::pending().await;
+        }
+        let Ok(mut response) = Arc::clone(&self.server).handle(request, peer).await;
+        self.place.begin_waiting();
+        if is_last {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+
+    fn ended_badly(&self, error: &hyper::Error) {
+        let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<io::Error>());
+        if error.is_parse() {
+            end_for(&self.server, "malformed");
+        } else if source.is_some_and(|source| source.kind() == io::ErrorKind::TimedOut) {
+            end_for(&self.server, "too_slow");
+        }
+        tracing::debug!(error = towline_daemon::error::chain(error), "connection ended");
+    }
+}
+
+/// Reads what still comes and throws it away, for a while and a bounded amount. A socket that is closed with unread
+/// bytes is reset, and a client that is reset may never see the answer that it has already got.
+async fn linger(stream: &mut TcpStream, limits: Limits) {
+    let drain = async {
+        if stream.shutdown().await.is_err() {
+            return;
+        }
+        let mut left = limits.body_bytes_max;
+        let mut chunk = vec![0; LINGER_CHUNK_BYTES];
+        while let Ok(read @ 1..) = stream.read(&mut chunk).await {
+            let Some(rest) = left.checked_sub(read as u64) else { return };
+            left = rest;
         }
     };
-    if let Err(error) = ended {
-        tracing::debug!(error = towline_daemon::error::chain(&error), "connection ended");
-    }
+    let _elapsed = tokio::time::timeout(limits.linger_timeout, drain).await;
 }

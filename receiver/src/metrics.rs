@@ -147,7 +147,7 @@ impl Metrics {
         );
         registry.register(
             "connections_refused",
-            "Connections closed before their first request, by reason",
+            "Connections that were ended for a bound or for not speaking HTTP, by reason",
             self.connections_refused.clone(),
         );
         registry.register(

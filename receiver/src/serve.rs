@@ -57,7 +57,7 @@ impl Server {
             routes: Routes::new(config.hooks()),
             proxies: config.proxies().clone(),
             limits,
-            budget: Budget::new(limits.bodies_bytes_max),
+            budget: Budget::new(&limits),
             publisher,
             metrics,
             shutdown,
@@ -68,6 +68,10 @@ impl Server {
 
     pub(crate) fn limits(&self) -> Limits {
         self.limits
+    }
+
+    pub(crate) fn proxies(&self) -> &Proxies {
+        &self.proxies
     }
 
     pub(crate) fn metrics(&self) -> &Metrics {
@@ -104,7 +108,7 @@ impl Server {
         let request_id = format!("{:016x}", fastrand::u64(..));
         let client = self.client(request.headers(), peer);
         let mut record = Record::start(request_id.clone(), client);
-        let answer = match self.receive(request, &mut record).await {
+        let answer = match self.receive(request, client, &mut record).await {
             Ok((delivery, held)) => {
                 let server = Arc::clone(&self);
                 // Dropping the handle, as a hang-up does, leaves the task running; it is awaited in `drained`.
@@ -133,7 +137,12 @@ impl Server {
     }
 
     /// Everything up to the last byte of the body.
-    async fn receive<B>(&self, request: Request<B>, record: &mut Record) -> Result<(Delivery, Held), Answer>
+    async fn receive<B>(
+        &self,
+        request: Request<B>,
+        client: IpAddr,
+        record: &mut Record,
+    ) -> Result<(Delivery, Held), Answer>
     where
         B: Body<Data = Bytes> + Unpin,
     {
@@ -141,11 +150,11 @@ impl Server {
         let hook = self.routes.find(head.uri.path())?;
         record.set_hook(&hook);
         record.set_names(verify::names(hook.provider(), &head.headers));
-        let declared = route::check(&head.method, &head.headers, hook.provider(), self.limits.body_bytes_max)?;
+        let length = route::check(&head.method, &head.headers, hook.provider(), self.limits.body_bytes_max)?;
         if self.shutdown.is_requested() {
             return Err(Answer::Draining);
         }
-        let held = body::read(body, declared, self.limits.body_timeout, &self.budget).await?;
+        let held = body::read(body, length, &self.limits, self.budget.share(client)).await?;
         record.set_body_bytes(held.bytes.len());
         Ok((Delivery { hook, headers: head.headers, received_at: Timestamp::now() }, held))
     }

@@ -43,6 +43,7 @@ url = "nats://127.0.0.1:1"
 body_bytes_max = 100000
 bodies_bytes_max = 200000
 header_timeout_ms = 300
+idle_timeout_ms = 300
 body_timeout_ms = 300
 publish_timeout_ms = 100
 [[hooks]]
@@ -185,7 +186,8 @@ async fn what_is_wrong_before_the_body_is_said_before_the_body() {
         (404, format!("POST /hooks/github/ HTTP/1.1\r\nhost: x\r\n{JSON}content-length: 9\r\n\r\n")),
         (405, "GET /hooks/github HTTP/1.1\r\nhost: x\r\n\r\n".to_owned()),
         (415, "POST /hooks/github HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n".to_owned()),
-        (411, format!("POST /hooks/github HTTP/1.1\r\nhost: x\r\n{JSON}transfer-encoding: chunked\r\n\r\n")),
+        (411, format!("POST /hooks/github HTTP/1.1\r\nhost: x\r\n{JSON}\r\n")),
+        (415, format!("POST /hooks/github HTTP/1.1\r\nhost: x\r\n{JSON}transfer-encoding: gzip, chunked\r\n\r\n")),
         (413, format!("POST /hooks/github HTTP/1.1\r\nhost: x\r\n{JSON}content-length: 100001\r\n\r\n")),
         (431, format!("POST /hooks/github HTTP/1.1\r\nhost: x\r\nx: {}\r\n\r\n", "y".repeat(40_000))),
         (431, format!("POST /hooks/github HTTP/1.1\r\nhost: x\r\n{}\r\n", "x: y\r\n".repeat(80))),
