@@ -3,6 +3,8 @@
 //! 2xx is said for what JetStream has stored, or for what provably needs nothing. What a stranger can see says nothing
 //! about secrets; the reason of a 401 is in the log, under the request id that the answer carries.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
@@ -39,8 +41,12 @@ pub enum Answer {
     BodyTimeout,
     /// The client hung up, or stopped before the length it declared.
     BodyIncomplete,
-    /// The bodies of others fill the memory there is.
+    /// The bodies of others fill the memory there is, or their deliveries are as many as may be in work.
     Busy,
+    /// More than a limit of rate allows; in so long there is a token.
+    RateLimited {
+        wait: Duration,
+    },
     /// JetStream did not acknowledge in time.
     NotPublished,
     /// Shutdown was requested.
@@ -60,7 +66,7 @@ impl Answer {
             Self::LengthRequired => StatusCode::LENGTH_REQUIRED,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
-            Self::Busy => StatusCode::TOO_MANY_REQUESTS,
+            Self::Busy | Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::NotPublished | Self::Draining => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
@@ -81,6 +87,7 @@ impl Answer {
             Self::BodyTimeout => "body_timeout",
             Self::BodyIncomplete => "body_incomplete",
             Self::Busy => "busy",
+            Self::RateLimited { .. } => "rate_limited",
             Self::NotPublished => "not_published",
             Self::Draining => "draining",
         }
@@ -111,6 +118,7 @@ impl Answer {
             Self::BodyTimeout => "the body did not come in time".to_owned(),
             Self::BodyIncomplete => "the body ended before its declared length".to_owned(),
             Self::Busy => "too much at once, try again".to_owned(),
+            Self::RateLimited { .. } => "too many requests, try again later".to_owned(),
             Self::NotPublished => "not stored, try again".to_owned(),
             Self::Draining => "shutting down, try again".to_owned(),
         }
@@ -131,6 +139,9 @@ impl Answer {
             Self::Busy | Self::NotPublished | Self::Draining => {
                 headers.insert(RETRY_AFTER, RETRY_AFTER_SECONDS);
             }
+            Self::RateLimited { wait } => {
+                headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(wait)));
+            }
             _ => {}
         }
         if self.leaves_body_unread() {
@@ -150,6 +161,7 @@ impl Answer {
             | Self::BodyTimeout
             | Self::BodyIncomplete
             | Self::Busy
+            | Self::RateLimited { .. }
             | Self::Draining => true,
             Self::Accepted { .. }
             | Self::Ignored { .. }
@@ -158,6 +170,11 @@ impl Answer {
             | Self::NotPublished => false,
         }
     }
+}
+
+/// Rounded up, and never zero: who comes back that late finds a token, if nobody else took it.
+fn whole_seconds(wait: Duration) -> u64 {
+    wait.as_secs() + u64::from(wait.subsec_nanos() > 0 || wait.is_zero())
 }
 
 #[cfg(test)]
@@ -179,6 +196,10 @@ mod tests {
     fn what_can_be_tried_again_says_when() {
         for answer in [Answer::Busy, Answer::NotPublished, Answer::Draining] {
             assert!(answer.into_response("x").headers().contains_key(RETRY_AFTER));
+        }
+        for (milliseconds, seconds) in [(0, "1"), (1, "1"), (1000, "1"), (1001, "2"), (90_000, "90")] {
+            let answer = Answer::RateLimited { wait: Duration::from_millis(milliseconds) };
+            assert_eq!(answer.into_response("x").headers()[RETRY_AFTER], seconds);
         }
         assert_eq!(Answer::MethodNotAllowed.into_response("x").headers()[ALLOW], "POST");
     }

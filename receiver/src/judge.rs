@@ -11,7 +11,7 @@ use towline_proto::{CommitEvent, RepositoryId, subject};
 use crate::answer::Answer;
 use crate::config::Hook;
 use crate::payload::{self, Ignored, Push, Read, Reading, Unreadable};
-use crate::verify::{self, Names, Verified};
+use crate::verify::{self, Names, Refusal, Verified};
 
 /// A request whose body is complete, without the body.
 pub struct Delivery {
@@ -35,6 +35,8 @@ pub struct Judged {
 /// What follows from a delivery.
 pub enum Judgement {
     Publish(Vec<Identified>),
+    /// Not believed.
+    Refuse(Refusal),
     /// The reason is for the log; what the sender may know of it is in the answer.
     Answer {
         answer: Answer,
@@ -48,7 +50,7 @@ impl Delivery {
         let verified = verify::verify(self.hook.provider(), &secrets, &self.headers, body, self.received_at);
         let verified = match verified {
             Ok(verified) => verified,
-            Err(refusal) => return Judgement::answer(Answer::Refused, refusal.to_string()).into(),
+            Err(refusal) => return Judgement::Refuse(refusal).into(),
         };
         match payload::read(&verified) {
             Ok(Read { reading, names }) => {
@@ -105,11 +107,20 @@ impl Delivery {
 impl Judged {
     /// Not believed: with other secrets it might be.
     pub fn is_refused(&self) -> bool {
-        matches!(self.judgement, Judgement::Answer { answer: Answer::Refused, .. })
+        matches!(self.judgement, Judgement::Refuse(_))
     }
 }
 
 impl Judgement {
+    /// Whether whoever sent this knows one of the hook's secrets.
+    pub fn is_verified(&self) -> bool {
+        match self {
+            Self::Publish(_) => true,
+            Self::Refuse(_) => false,
+            Self::Answer { answer, .. } => matches!(answer, Answer::Ignored { .. } | Answer::Unreadable { .. }),
+        }
+    }
+
     pub(crate) fn answer(answer: Answer, reason: String) -> Self {
         Self::Answer { answer, reason }
     }

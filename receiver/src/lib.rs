@@ -6,12 +6,13 @@
 //!    bounds. Checked before anything is opened.
 //! 2. [`listener`]: TCP and [`tls`], bounded in number (`connections`) and time (`pace`). [`serve`] takes each request through the rest.
 //! 3. [`forwarded`]: whose request is it. [`route`]: path, method, content type, declared length. The path decides the [`provider`].
+//!    [`admit`]: may this address ask now ([`rate`])?
 //! 4. [`body`]: a bounded read, out of a memory budget that all share.
 //! 5. [`judge`]: pure from here to the event. [`verify`] makes a proof of the raw bytes, [`payload`] reads only what is
 //!    proven, the hook's host and the verified name make the repository.
 //! 6. [`publish`]: to JetStream, until it acknowledges.
-//! 7. [`answer`]: one table from outcomes to statuses. `record` logs the delivery in one line and counts it in
-//!    [`metrics`].
+//! 7. [`answer`]: one table from outcomes to statuses. `record` logs the delivery in one line, unless [`refusals`] has
+//!    seen too many like it, and counts it in [`metrics`].
 //!
 //! Beside this way, [`sweep`] asks GitHub to send again what it could not deliver, and [`reload`] keeps [`secrets`] and
 //! certificate in step with their files.
@@ -19,6 +20,7 @@
 //! [`sign`] is the opposite of `verify`, for test deliveries, with a [`secret`] given to it. The receiver keeps no state:
 //! what it knows is in its configuration or in the stream.
 
+pub mod admit;
 pub mod allow;
 pub mod answer;
 pub mod body;
@@ -36,6 +38,7 @@ pub mod provider;
 pub mod publish;
 pub mod rate;
 mod record;
+pub mod refusals;
 pub mod reload;
 pub mod route;
 mod run;

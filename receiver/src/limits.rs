@@ -1,10 +1,16 @@
 //! What the receiver lets strangers cost it. Every bound has a default with its reason, and a key under `[limits]`.
 //! A default that another bound makes impossible gives way to it; a value that was written is a mistake then.
 
+mod rates;
+
 use std::time::Duration;
 
 use serde::Deserialize;
 use towline_daemon::config::Mistakes;
+
+pub use rates::Rates;
+use rates::RawRates;
+pub(crate) use rates::of_hook;
 
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
@@ -65,6 +71,7 @@ pub struct Limits {
     /// How long a secret stays good after its file holds another one: senders give up after 10 s, so what was signed
     /// with it has arrived by then. Zero is allowed. Not for rotations that take longer: a hook can have two files.
     pub secret_overlap: Duration,
+    pub rates: Rates,
 }
 
 /// A secret that leaked has to be dead soon after its file was changed.
@@ -92,6 +99,7 @@ impl Default for Limits {
             publish_timeout: Duration::from_secs(5),
             drain_timeout: Duration::from_secs(20),
             secret_overlap: Duration::from_secs(10),
+            rates: Rates::default(),
         }
     }
 }
@@ -118,11 +126,22 @@ pub(crate) struct RawLimits {
     publish_timeout_ms: Option<u64>,
     drain_timeout_ms: Option<u64>,
     secret_overlap_ms: Option<u64>,
+    address_requests_per_second: Option<u64>,
+    address_requests_burst: Option<u64>,
+    requests_per_second: Option<u64>,
+    requests_burst: Option<u64>,
+    address_failures_per_second: Option<u64>,
+    address_failures_burst: Option<u64>,
+    deliveries_per_second: Option<u64>,
+    deliveries_burst: Option<u64>,
+    deliveries_in_flight_max: Option<u64>,
+    refusals_log_interval_ms: Option<u64>,
 }
 
 impl RawLimits {
     pub(crate) fn validate(self, mistakes: &mut Mistakes) -> Limits {
         let default = Limits::default();
+        let rates = self.rates().validate(mistakes);
         let mut read = Reader { mistakes };
         let connections_max = read.count("connections_max", self.connections_max, default.connections_max);
         let per_address = default.connections_per_address_max.min(connections_max);
@@ -166,9 +185,21 @@ impl RawLimits {
             publish_timeout: read.time("publish_timeout_ms", self.publish_timeout_ms, default.publish_timeout),
             drain_timeout: read.time("drain_timeout_ms", self.drain_timeout_ms, default.drain_timeout),
             secret_overlap: self.secret_overlap_ms.map_or(default.secret_overlap, Duration::from_millis),
+            rates,
         };
         limits.check_together(mistakes);
         limits
+    }
+
+    fn rates(&self) -> RawRates {
+        RawRates {
+            address: (self.address_requests_per_second, self.address_requests_burst),
+            strangers: (self.requests_per_second, self.requests_burst),
+            failures: (self.address_failures_per_second, self.address_failures_burst),
+            hook: (self.deliveries_per_second, self.deliveries_burst),
+            deliveries_in_flight_max: self.deliveries_in_flight_max,
+            refusals_log_interval_ms: self.refusals_log_interval_ms,
+        }
     }
 }
 

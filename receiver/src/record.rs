@@ -2,14 +2,17 @@
 //! Holds names and ids only: no secret, no signature, no body can get in here.
 
 use std::net::IpAddr;
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use towline_proto::CommitEvent;
 
 use crate::answer::Answer;
 use crate::config::Hook;
+use crate::forwarded;
 use crate::metrics::{ClassLabels, DeliveryLabels, Metrics, event_label};
-use crate::verify::Names;
+use crate::refusals::{Alike, Refusals};
+use crate::verify::{Names, Refusal};
 
 /// One request on its way. Every text in it is sanitised where it is read.
 #[derive(Debug)]
@@ -26,6 +29,8 @@ pub(crate) struct Record {
     after: String,
     /// Why, where the outcome alone does not say it.
     reason: String,
+    /// The kind of a refusal.
+    refusal: &'static str,
     sequence: Option<u64>,
     body_bytes: u64,
 }
@@ -44,6 +49,7 @@ impl Record {
             reference: String::new(),
             after: String::new(),
             reason: String::new(),
+            refusal: "",
             sequence: None,
             body_bytes: 0,
         }
@@ -72,12 +78,21 @@ impl Record {
         self.sequence = Some(sequence);
     }
 
+    pub(crate) fn set_refusal(&mut self, refusal: &Refusal) {
+        self.refusal = refusal.kind();
+        self.set_reason(refusal);
+    }
+
+    pub(crate) fn client(&self) -> IpAddr {
+        self.client
+    }
+
     pub(crate) fn set_reason(&mut self, reason: impl std::fmt::Display) {
         self.reason = reason.to_string();
     }
 
     /// Counts and logs. Requests that never named a hook are not worth a line each at `info`: anybody can send them.
-    pub(crate) fn finish(self, answer: &Answer, metrics: &Metrics) {
+    pub(crate) fn finish(self, answer: &Answer, metrics: &Metrics, refusals: &Mutex<Refusals>) {
         let (outcome, status) = (answer.outcome(), answer.status().as_u16());
         let duration = self.started.elapsed();
         let labels = DeliveryLabels {
@@ -112,6 +127,15 @@ impl Record {
                 )
             };
         }
+        if let Some(alike) = self.alike(answer) {
+            let mut refusals = refusals.lock().unwrap_or_else(PoisonError::into_inner);
+            let has_a_line = refusals.note(alike);
+            drop(refusals);
+            if !has_a_line {
+                metrics.log_lines_left_out.inc();
+                return line!(debug);
+            }
+        }
         match answer {
             Answer::Accepted { .. } | Answer::Ignored { .. } | Answer::Draining => line!(info),
             Answer::NoSuchHook | Answer::MethodNotAllowed => line!(debug),
@@ -123,7 +147,30 @@ impl Record {
             | Answer::BodyTimeout
             | Answer::BodyIncomplete
             | Answer::Busy
+            | Answer::RateLimited { .. }
             | Answer::NotPublished => line!(warn),
         }
+    }
+
+    /// Of what anybody can cause, and cause often; verified deliveries have their line.
+    fn alike(&self, answer: &Answer) -> Option<Alike> {
+        let reason = match answer {
+            Answer::Refused => self.refusal,
+            Answer::UnsupportedType
+            | Answer::LengthRequired
+            | Answer::BodyTooLarge
+            | Answer::BodyTimeout
+            | Answer::BodyIncomplete
+            | Answer::Busy
+            | Answer::RateLimited { .. }
+            | Answer::Draining => answer.outcome(),
+            Answer::Accepted { .. }
+            | Answer::Ignored { .. }
+            | Answer::Unreadable { .. }
+            | Answer::NotPublished
+            | Answer::NoSuchHook
+            | Answer::MethodNotAllowed => return None,
+        };
+        Some(Alike { hook: self.hook.clone(), client: forwarded::subscriber(self.client), reason })
     }
 }

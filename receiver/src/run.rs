@@ -56,6 +56,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), RunError> {
         let sweeper = Sweeper::new(settings.clone(), readiness.clone(), sweep_metrics.clone());
         tasks.spawn(format!("sweep-{index}"), WhenItEnds::IsFine, sweeper.run(shutdown.clone()));
     }
+    tasks.spawn("refusals", WhenItEnds::StopsProcess, Arc::clone(&server).tell_of_refusals());
     let tls = config.tls().cloned();
     tasks.spawn("public", WhenItEnds::StopsProcess, listener::run(listener, tls, server, shutdown.clone()));
     tasks.run_until_shutdown(shutdown, limits.drain_timeout).await?;

@@ -6,8 +6,9 @@
 
 use std::convert::Infallible;
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
@@ -19,15 +20,17 @@ use tokio_util::task::TaskTracker;
 use towline_daemon::shutdown::Shutdown;
 use towline_proto::subject;
 
+use crate::admit::Admission;
 use crate::answer::Answer;
 use crate::body::{self, Budget, Held};
 use crate::config::Config;
 use crate::forwarded::{self, Proxies};
 use crate::judge::{Delivery, Identified, Judged, Judgement};
 use crate::limits::Limits;
-use crate::metrics::{Metrics, ReadAtScrape, ReasonLabels};
+use crate::metrics::{FailureLabels, LimitLabels, Metrics, ReadAtScrape, ReasonLabels};
 use crate::publish::{Message, Publisher};
 use crate::record::Record;
+use crate::refusals::Refusals;
 use crate::route::{self, Routes};
 use crate::verify;
 
@@ -41,6 +44,8 @@ pub struct Server {
     proxies: Proxies,
     limits: Limits,
     budget: Budget,
+    admission: Arc<Admission>,
+    refusals: Mutex<Refusals>,
     publisher: Publisher,
     metrics: Metrics,
     shutdown: Shutdown,
@@ -58,6 +63,8 @@ impl Server {
             proxies: config.proxies().clone(),
             limits,
             budget: Budget::new(&limits),
+            admission: Arc::new(Admission::new(&limits.rates)),
+            refusals: Mutex::default(),
             publisher,
             metrics,
             shutdown,
@@ -88,12 +95,21 @@ impl Server {
             read: move || budget.used_bytes(),
         }
         .register(registry);
+        let admission = Arc::clone(&self.admission);
+        ReadAtScrape {
+            name: "addresses_remembered",
+            help: "Addresses whose recent requests or failures are remembered",
+            unit: None,
+            read: move || admission.addresses() as u64,
+        }
+        .register(registry);
     }
 
     /// Returns when no delivery is in work any more.
     pub async fn drained(&self) {
         self.deliveries.close();
         self.deliveries.wait().await;
+        self.summarise();
     }
 
     /// One request, from this peer, to one answer.
@@ -116,7 +132,7 @@ impl Server {
                 work.await.unwrap_or(Answer::NotPublished)
             }
             Err(answer) => {
-                record.finish(&answer, &self.metrics);
+                record.finish(&answer, &self.metrics, &self.refusals);
                 answer
             }
         };
@@ -136,6 +152,31 @@ impl Server {
         client.address
     }
 
+    fn admit(&self, record: &mut Record) -> Result<(), Answer> {
+        self.admission.admit(record.client(), Instant::now()).map_err(|turned| {
+            self.metrics.rate_limited.get_or_create(&LimitLabels { limit: turned.limit.name() }).inc();
+            record.set_reason(turned);
+            Answer::RateLimited { wait: turned.wait }
+        })
+    }
+
+    /// Tells now and then of the refusals that had no line of their own, until shutdown.
+    pub async fn tell_of_refusals(self: Arc<Self>) -> Result<(), Infallible> {
+        let interval = self.limits.rates.refusals_log_interval;
+        while !self.shutdown.is_requested() {
+            tokio::select! {
+                () = self.shutdown.requested() => {}
+                () = tokio::time::sleep(interval) => self.summarise(),
+            }
+        }
+        Ok(())
+    }
+
+    fn summarise(&self) {
+        let summary = self.refusals.lock().unwrap_or_else(PoisonError::into_inner).take();
+        summary.log(self.limits.rates.refusals_log_interval.as_secs());
+    }
+
     /// Everything up to the last byte of the body.
     async fn receive<B>(
         &self,
@@ -150,6 +191,7 @@ impl Server {
         let hook = self.routes.find(head.uri.path())?;
         record.set_hook(&hook);
         record.set_names(verify::names(hook.provider(), &head.headers));
+        self.admit(record)?;
         let length = route::check(&head.method, &head.headers, hook.provider(), self.limits.body_bytes_max)?;
         if self.shutdown.is_requested() {
             return Err(Answer::Draining);
@@ -162,20 +204,32 @@ impl Server {
     /// Everything after the last byte of the body.
     async fn deliver(&self, delivery: Delivery, held: Held, mut record: Record) -> Answer {
         let (bytes, share) = held.into_parts();
+        let hook = Arc::clone(&delivery.hook);
         let Judged { judgement, names } = judge_with_newest_secrets(delivery, bytes).await;
         // The body is gone; what is left is small.
         drop(share);
         if let Some(names) = names {
             record.set_names(names);
         }
+        let client = record.client();
+        if judgement.is_verified() {
+            self.admission.verified(client);
+        }
         let answer = match judgement {
+            Judgement::Refuse(refusal) => {
+                self.admission.failed(client, Instant::now());
+                let labels = FailureLabels { hook: hook.path().to_owned(), reason: refusal.kind() };
+                self.metrics.authentication_failures.get_or_create(&labels).inc();
+                record.set_refusal(&refusal);
+                Answer::Refused
+            }
             Judgement::Publish(events) => self.publish(events, &mut record).await,
             Judgement::Answer { answer, reason } => {
                 record.set_reason(reason);
                 answer
             }
         };
-        record.finish(&answer, &self.metrics);
+        record.finish(&answer, &self.metrics, &self.refusals);
         answer
     }
 

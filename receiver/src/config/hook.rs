@@ -8,7 +8,9 @@ use towline_daemon::config::Mistakes;
 use towline_proto::RepositoryId;
 
 use crate::allow::AllowList;
+use crate::limits;
 use crate::provider::Provider;
+use crate::rate::Rate;
 use crate::secrets::Secrets;
 
 #[derive(Debug, Deserialize)]
@@ -21,6 +23,8 @@ pub(super) struct RawHook {
     secrets: Vec<PathBuf>,
     #[serde(default)]
     repositories: Vec<String>,
+    deliveries_per_second: Option<u64>,
+    deliveries_burst: Option<u64>,
 }
 
 /// One route, and who may send to it.
@@ -31,6 +35,7 @@ pub struct Hook {
     prefix: Option<String>,
     secrets: Secrets,
     allowed: AllowList,
+    rate: Option<Rate>,
 }
 
 /// All hooks; what is wrong with them is noted.
@@ -67,7 +72,8 @@ fn hook(raw: RawHook, key: &str, mistakes: &mut Mistakes) -> Hook {
     for (index, glob) in raw.repositories.iter().enumerate() {
         mistakes.check(format!("{key}.repositories[{index}]"), allowed.add(glob));
     }
-    Hook { path: raw.path, provider: raw.provider, host: raw.host, prefix: raw.prefix, secrets, allowed }
+    let rate = limits::of_hook(key, (raw.deliveries_per_second, raw.deliveries_burst), mistakes);
+    Hook { path: raw.path, provider: raw.provider, host: raw.host, prefix: raw.prefix, secrets, allowed, rate }
 }
 
 impl Hook {
@@ -90,6 +96,11 @@ impl Hook {
 
     pub fn secrets(&self) -> &Secrets {
         &self.secrets
+    }
+
+    /// Its own rate of verified deliveries, where it has one.
+    pub fn rate(&self) -> Option<Rate> {
+        self.rate
     }
 
     pub fn allows(&self, full_name: &str) -> bool {

@@ -58,6 +58,20 @@ pub enum Refusal {
     OutsideWindow { seconds: i64 },
 }
 
+impl Refusal {
+    /// A word for metrics.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Missing(_) => "missing",
+            Self::Repeated(_) => "repeated",
+            Self::Malformed(_) => "malformed",
+            Self::OnlySha1 => "only_sha1",
+            Self::Wrong(_) => "wrong",
+            Self::OutsideWindow { .. } => "outside_window",
+        }
+    }
+}
+
 /// Checks who sent a body. The event's name and the delivery's id are read from headers that most providers do
 /// not sign; they choose a parser and a log line, nothing else.
 pub fn verify(
