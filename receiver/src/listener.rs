@@ -132,7 +132,11 @@ impl Connection {
             // First what the connection can do by itself: an answer that is there is sent before its place is given up.
             biased;
             () = self.talk(stream, peer, tls) => {}
-            () = self.place.told_to_go() => end_for(&self.server, "made_room"),
+            // Polled after it, so that what came with the connection was read.
+            () = async {
+                self.place.settle();
+                self.place.told_to_go().await;
+            } => end_for(&self.server, "made_room"),
         }
     }
 
@@ -190,6 +194,8 @@ impl Connection {
             closes.store(response.headers().contains_key(CONNECTION), Ordering::Relaxed);
             Ok::<_, std::convert::Infallible>(response)
         });
+        let too_slow = Arc::new(AtomicBool::new(false));
+        let stream = Paced::new(stream, Arc::clone(&self.place), limits, Arc::clone(&too_slow));
         let connection = http1::Builder::new()
             // A client may close its side after its request and still wait for the answer.
             .half_close(true)
@@ -198,7 +204,7 @@ impl Connection {
             .max_headers(limits.headers_max)
             .max_header_size(limits.header_bytes_max)
             .max_buf_size(limits.header_bytes_max + READ_AHEAD_BYTES)
-            .serve_connection(TokioIo::new(Paced::new(stream, Arc::clone(&self.place), limits)), service);
+            .serve_connection(TokioIo::new(stream), service);
         let mut connection = pin!(connection);
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
@@ -207,13 +213,16 @@ impl Connection {
                 connection.await
             }
         };
-        match ended {
-            Ok(()) => closes.load(Ordering::Relaxed),
-            Err(error) => {
-                self.ended_badly(&error);
-                error.is_parse()
-            }
+        if too_slow.load(Ordering::Relaxed) {
+            end_for(&self.server, "too_slow");
+            return false;
         }
+        let Err(error) = ended else { return closes.load(Ordering::Relaxed) };
+        tracing::debug!(error = towline_daemon::error::chain(&error), "connection ended");
+        if error.is_parse() {
+            end_for(&self.server, "malformed");
+        }
+        error.is_parse()
     }
 
     async fn request(&self, request: Request<Incoming>, peer: IpAddr, is_last: bool) -> Response<Full<Bytes>> {
@@ -227,16 +236,6 @@ impl Connection {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response
-    }
-
-    fn ended_badly(&self, error: &hyper::Error) {
-        let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<io::Error>());
-        if error.is_parse() {
-            end_for(&self.server, "malformed");
-        } else if source.is_some_and(|source| source.kind() == io::ErrorKind::TimedOut) {
-            end_for(&self.server, "too_slow");
-        }
-        tracing::debug!(error = towline_daemon::error::chain(error), "connection ended");
     }
 }
 

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::io::{self, ErrorKind, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -25,15 +26,17 @@ pub(crate) struct Paced<S> {
     head_began: bool,
     writing: Clock,
     limits: Limits,
+    too_slow: Arc<AtomicBool>,
 }
 
 impl<S> Paced<S> {
-    /// Of a connection whose first head is awaited from now on.
-    pub(crate) fn new(stream: S, place: Arc<Place>, limits: Limits) -> Self {
+    /// Of a connection whose first head is awaited from now on. Says so when it was the client's slowness that ended it;
+    /// that it had no further request is none.
+    pub(crate) fn new(stream: S, place: Arc<Place>, limits: Limits, too_slow: Arc<AtomicBool>) -> Self {
         let mut reading = Clock::default();
         reading.start(limits.header_timeout);
-        let wait = place.wait();
-        Self { stream, place, reading, wait, head_began: true, writing: Clock::default(), limits }
+        let (wait, writing) = (place.wait(), Clock::default());
+        Self { stream, place, reading, wait, head_began: true, writing, limits, too_slow }
     }
 
     fn read_result(
@@ -58,6 +61,7 @@ impl<S> Paced<S> {
         }
         // Also when something came: who always sends a little is not always waited for.
         if self.reading.is_over(context) {
+            self.too_slow.store(self.head_began, Ordering::Relaxed);
             return Poll::Ready(Err(io::Error::new(ErrorKind::TimedOut, "no complete head in time")));
         }
         polled
@@ -67,6 +71,7 @@ impl<S> Paced<S> {
         if polled.is_pending() {
             self.writing.start_unless_running(self.limits.write_timeout);
             if self.writing.is_over(context) {
+                self.too_slow.store(true, Ordering::Relaxed);
                 return Poll::Ready(Err(io::Error::new(ErrorKind::TimedOut, "the answer was not taken in time")));
             }
         }

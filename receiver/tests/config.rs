@@ -100,6 +100,24 @@ host = "gitlab.com"
 }
 
 #[test]
+fn limits_that_contradict_each_other() {
+    let with = |limits: &str| GOOD.replace("[nats]", &format!("[limits]\n{limits}\n[nats]"));
+    let text = with(
+        "connections_max = 10\nconnections_per_address_max = 20\nheader_bytes_max = 100\nheaders_max = 100000\n\
+         body_bytes_max = 1000\nbodies_bytes_max = 1500\nbodies_bytes_per_address_max = 2000\nbody_timeout_ms = 20000\n\
+         body_grace_ms = 30000\nidle_timeout_ms = 1000000000000",
+    );
+    insta::assert_snapshot!(Folder::new().mistakes(&text).join("\n"));
+    // What is not written gives way.
+    let limits = Folder::new()
+        .load(&with("connections_max = 10\nbodies_bytes_max = 30000000\nbody_timeout_ms = 1000"))
+        .unwrap()
+        .limits();
+    assert_eq!((limits.connections_per_address_max, limits.bodies_bytes_per_address_max), (10, 30_000_000));
+    assert_eq!(limits.body_grace, limits.body_timeout);
+}
+
+#[test]
 fn unknown_keys_and_providers_name_the_nearest() {
     let text = GOOD.replace("host = \"gitlab.com\"", "host = \"gitlab.com\"\nsecret = \"x\"");
     assert_eq!(Folder::new().mistakes(&text), ["hooks[1].secret: unknown key, did you mean `secrets`?"]);
