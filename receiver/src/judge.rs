@@ -52,14 +52,10 @@ impl Delivery {
             Ok(verified) => verified,
             Err(refusal) => return Judgement::Refuse(refusal).into(),
         };
-        match payload::read(&verified) {
-            Ok(Read { reading, names }) => {
-                let delivery = &names.as_ref().unwrap_or(verified.names()).delivery;
-                let judgement = self.follow(&verified, reading, delivery).unwrap_or_else(unreadable);
-                Judged { judgement, names }
-            }
-            Err(error) => unreadable(error).into(),
-        }
+        let Read { reading, names } = payload::read(&verified);
+        let delivery = &names.as_ref().unwrap_or(verified.names()).delivery;
+        let judgement = reading.and_then(|reading| self.follow(&verified, reading, delivery));
+        Judged { judgement: judgement.unwrap_or_else(unreadable), names }
     }
 
     fn follow(&self, verified: &Verified, reading: Reading, delivery: &str) -> Result<Judgement, Unreadable> {

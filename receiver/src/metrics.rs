@@ -217,8 +217,8 @@ impl<F> std::fmt::Debug for ReadAtScrape<F> {
 /// The label of an event's name: those that matter by name, all others together.
 pub(crate) fn event_label(event: &str) -> &'static str {
     match event {
-        "push" | "Push-Hook" | "repo:push" | "repo:refs_changed" | "git.push" => "push",
-        "Tag-Push-Hook" => "tag_push",
+        "push" | "Push-Hook" | "repo:push" | "repo:refs_changed" | "git.push" | "repository_update" => "push",
+        "Tag-Push-Hook" | "tag_push" => "tag_push",
         "ping" | "diagnostics:ping" => "ping",
         "" => "",
         _ => "other",

@@ -1,9 +1,3 @@
-//! Forgejo's deliveries.
+//! Forgejo's deliveries, which have kept Gitea's events and fields.
 
-use super::{Reading, Unreadable, other_event};
-use crate::verify::Verified;
-
-#[expect(clippy::unnecessary_wraps, reason = "reading what there is to read can fail")]
-pub(super) fn read(verified: &Verified) -> Result<Reading, Unreadable> {
-    Ok(other_event(verified))
-}
+pub(super) use super::gitea::read;
