@@ -4,7 +4,7 @@ use rstest::rstest;
 use towline_receiver::Provider;
 use towline_receiver::Provider::{AzureDevops, Bitbucket, BitbucketServer, Forgejo, Generic, Gitea, Github, Gitlab};
 
-use crate::deliveries::{judge, recorded, told};
+use crate::deliveries::{NOW, SECRET, judge, judge_with, recorded, told};
 
 #[rstest]
 #[case("github-push", Github, "push")]
@@ -78,4 +78,25 @@ fn no_shape_is_forgotten() {
         let snapshot = format!("payload__documented__{}.snap", name.trim_end_matches(".json"));
         assert!(snapshots.join(&snapshot).exists(), "{name} is read by no test");
     }
+}
+
+/// What the documentation tells a reader to recompute is what the receiver takes.
+#[test]
+fn the_example_of_the_generic_provider() {
+    let text = include_str!("../../../docs/webhooks.md");
+    let between = |start: &str, end: &str| {
+        let rest = text.split_once(start).unwrap().1;
+        rest.split_once(end).unwrap().0.to_owned()
+    };
+    assert_eq!(between("with the secret `", "`"), SECRET);
+    let (signature, body) = (between("prints `", "`"), between("body='", "'"));
+    let signed = between("printf %s \"", "$body\"");
+    let (id, timestamp) = signed.trim_end_matches('.').split_once('.').unwrap();
+    assert_eq!(timestamp, NOW.as_second().to_string());
+    let mut headers = http::HeaderMap::new();
+    headers.insert("webhook-id", id.parse().unwrap());
+    headers.insert("webhook-timestamp", timestamp.parse().unwrap());
+    headers.insert("webhook-signature", format!("v1,{signature}").parse().unwrap());
+    let told = told(&judge_with(Generic, headers, body.into()));
+    assert_eq!(told, "git.example/org/app refs/heads/main none -> 59b20b8d5c6f by example-1\n");
 }
