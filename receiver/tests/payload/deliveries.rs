@@ -98,6 +98,7 @@ pub(crate) fn told(judged: &Judged) -> String {
             };
             events.iter().map(line).collect()
         }
+        Judgement::Refuse(refusal) => format!("refused: {refusal}"),
         Judgement::Answer { answer, reason } => format!("{} {}: {reason}", answer.status(), answer.outcome()),
     }
 }

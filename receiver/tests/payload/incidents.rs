@@ -95,6 +95,7 @@ fn cve_2023_50728_a_refusal_without_a_reason() {
         for headers in attempts {
             for body in [&b""[..], b"{}", b"{\"broken"] {
                 match judge_with(provider, headers.clone(), Bytes::from_static(body)).judgement {
+                    Judgement::Refuse(refusal) => assert!(!refusal.to_string().is_empty()),
                     Judgement::Answer { reason, .. } => assert!(!reason.is_empty()),
                     Judgement::Publish(_) => panic!("{provider}: nothing was said"),
                 }

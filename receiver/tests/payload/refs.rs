@@ -203,6 +203,7 @@ fn identities(#[case] provider: Provider, #[case] full_name: &str, #[case] ident
         let body = pushed(provider, full_name, "refs/heads/main", None, Some(TWO));
         match judge(provider, push_event(provider), body.to_string()).judgement {
             Judgement::Publish(events) => events[0].event.repository.to_string(),
+            Judgement::Refuse(refusal) => panic!("{refusal}"),
             Judgement::Answer { reason, .. } => panic!("{reason}"),
         }
     };
