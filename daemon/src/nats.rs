@@ -1,13 +1,20 @@
 //! One way to connect to NATS: with whatever proves who we are, patient when the server is away, and never in step with
 //! a thousand others when it returns. The only file here that imports the client. Knows no subject and no stream.
 
+mod credentials;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use async_nats::{ConnectOptions, ServerAddr};
+use async_nats::{Auth, AuthError, ConnectOptions, ServerAddr};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::{self, PemObject};
 use serde::Deserialize;
+
+pub use credentials::CredentialsError;
+use credentials::{Kept, Source};
 
 /// A dead peer is noticed after two of these: soon enough for people to wait for it, at a cost of a few bytes.
 const PING_INTERVAL: Duration = Duration::from_secs(10);
@@ -42,10 +49,14 @@ pub struct Settings {
 pub enum NatsError {
     #[error("failed to parse NATS server address {url:?}")]
     Address { url: String, source: std::io::Error },
-    #[error("failed to read NATS {what} file {}", .path.display())]
-    Read { what: &'static str, path: PathBuf, source: std::io::Error },
-    #[error("failed to use NATS credentials file {}", .path.display())]
-    Credentials { path: PathBuf, source: std::io::Error },
+    #[error("failed to read NATS authorities from {}", .path.display())]
+    Authorities { path: PathBuf, source: pem::Error },
+    #[error("failed to find a certificate in {}", .0.display())]
+    NoAuthority(PathBuf),
+    #[error("failed to read NATS credentials from {}", .path.display())]
+    Credentials { path: PathBuf, source: CredentialsError },
+    #[error("failed to use the user in the NATS address: set `user` and `password` (a file) instead")]
+    UserInAddress,
     #[error("failed to choose NATS credentials: set one of credentials, nkey, or user and password")]
     Ambiguous,
     #[error("failed to start the NATS client")]
@@ -68,13 +79,35 @@ pub enum Event {
 impl Settings {
     /// Whether the settings can be used, without connecting: for validation of a configuration.
     pub fn check(&self) -> Result<(), NatsError> {
-        addresses(&self.url)?;
+        if addresses(&self.url)?.iter().any(ServerAddr::has_user_pass) {
+            return Err(NatsError::UserInAddress);
+        }
         let ways = [self.credentials.is_some(), self.nkey.is_some(), self.user.is_some()];
         let password_alone = self.password.is_some() != self.user.is_some();
         if ways.iter().filter(|way| **way).count() > 1 || password_alone {
             return Err(NatsError::Ambiguous);
         }
         Ok(())
+    }
+
+    /// Reads the files that are named; what is wrong, by the keys of the settings. Opens no connection.
+    pub fn check_files(&self) -> Vec<(&'static str, NatsError)> {
+        let credentials = Source::of(self).and_then(|source| {
+            let error = source.read().err()?;
+            Some((source.key(), NatsError::Credentials { path: source.path().to_owned(), source: error }))
+        });
+        let ca = self.check_authorities().err().map(|error| ("ca", error));
+        credentials.into_iter().chain(ca).collect()
+    }
+
+    fn check_authorities(&self) -> Result<(), NatsError> {
+        let Some(path) = &self.ca else { return Ok(()) };
+        let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+        match read {
+            Ok(authorities) if authorities.is_empty() => Err(NatsError::NoAuthority(path.clone())),
+            Ok(_) => Ok(()),
+            Err(source) => Err(NatsError::Authorities { path: path.clone(), source }),
+        }
     }
 }
 
@@ -117,9 +150,9 @@ pub async fn connect(
                 on_event(event);
             }
         });
+    // Read here too, because the client would retry for ever on a file that is not there. It reads it at every connection.
+    settings.check_authorities()?;
     if let Some(ca) = &settings.ca {
-        // Read here too, because the client would retry for ever on a file that is not there.
-        std::fs::metadata(ca).map_err(|source| NatsError::Read { what: "ca", path: ca.clone(), source })?;
         options = options.add_root_certificates(ca.clone());
     }
     if let Some(prefix) = inbox_prefix {
@@ -146,23 +179,23 @@ fn without_password(url: &str) -> String {
     }
 }
 
+/// The client asks for a proof at every connection, which is when the file is read again.
 fn authenticated(settings: &Settings) -> Result<ConnectOptions, NatsError> {
-    let read = |what, path: &PathBuf| {
-        std::fs::read_to_string(path).map_err(|source| NatsError::Read { what, path: path.clone(), source })
-    };
-    if let Some(path) = &settings.credentials {
-        let text = read("credentials", path)?;
-        return ConnectOptions::with_credentials(&text)
-            .map_err(|source| NatsError::Credentials { path: path.clone(), source });
-    }
-    if let Some(path) = &settings.nkey {
-        return Ok(ConnectOptions::with_nkey(read("nkey", path)?.trim().to_owned()));
-    }
-    if let (Some(user), Some(path)) = (&settings.user, &settings.password) {
-        let password = read("password", path)?.trim_end_matches(['\r', '\n']).to_owned();
-        return Ok(ConnectOptions::with_user_and_password(user.clone(), password));
-    }
-    Ok(ConnectOptions::new())
+    let Some(source) = Source::of(settings) else { return Ok(ConnectOptions::new()) };
+    let path = source.path().to_owned();
+    let kept = Kept::read(source).map_err(|source| NatsError::Credentials { path, source })?;
+    let kept = Arc::new(kept);
+    Ok(ConnectOptions::with_auth_callback(move |nonce| {
+        let kept = Arc::clone(&kept);
+        async move {
+            let proof = tokio::task::spawn_blocking(move || kept.newest().proof(&nonce)).await;
+            let proof = proof.map_err(AuthError::new)?.map_err(AuthError::new)?;
+            let mut auth = Auth::new();
+            (auth.jwt, auth.nkey, auth.signature) = (proof.jwt, proof.nkey, proof.signature);
+            (auth.username, auth.password) = (proof.user, proof.password);
+            Ok(auth)
+        }
+    }))
 }
 
 /// Full jitter, because all clients of a server lose it in the same moment. Only a first connection starts at once.

@@ -127,6 +127,20 @@ impl Nats {
         Ok(self.access(name))
     }
 
+    /// Gives a known user a new key, to its file and then to the server, which then knows the old one no more and ends
+    /// the connections made with it.
+    pub fn replace_key(&self, name: &str) -> Result<(), Failure> {
+        let doing = || format!("replace the key of the NATS user {name}");
+        let key = KeyPair::new_user();
+        fs::write(self.access(name).nkey, key.seed().doing(doing)?).doing(doing)?;
+        for user in lock(&self.users).iter_mut().filter(|user| user.name == name) {
+            user.key = KeyPair::from_seed(&key.seed().doing(doing)?).doing(doing)?;
+        }
+        self.write_config()?;
+        lock(&self.process).as_ref().inspect(|process| process.signal(Signal::HUP));
+        Ok(())
+    }
+
     pub fn log_tail(&self) -> String {
         lock(&self.process).as_ref().map(Process::log_tail).unwrap_or_default()
     }

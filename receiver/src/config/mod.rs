@@ -66,7 +66,9 @@ fn validate(raw: Raw, mut mistakes: Mistakes) -> Result<Config, ConfigError> {
     let admin = raw.admin.map(|text| mistakes.check("admin", text.parse::<SocketAddr>()));
     let proxies = proxies(&raw.proxies, &mut mistakes);
     let tls = raw.tls.map(|raw| certificate(&raw, &mut mistakes));
-    mistakes.check("nats", raw.nats.check());
+    if mistakes.check("nats", raw.nats.check()).is_some() {
+        raw.nats.check_files().iter().for_each(|(key, error)| mistakes.add(format!("nats.{key}"), chain(error)));
+    }
     let limits = raw.limits.validate(&mut mistakes);
     let hooks = hook::validate(raw.hooks, &mut mistakes);
     let sweeps = sweep::validate(raw.sweeps, &hooks, &mut mistakes);
