@@ -90,6 +90,11 @@ impl Settings {
         Ok(())
     }
 
+    /// The servers' addresses, without what may be secret in them.
+    pub fn shown_url(&self) -> String {
+        shown(&self.url)
+    }
+
     /// Reads the files that are named; what is wrong, by the keys of the settings. Opens no connection.
     pub fn check_files(&self) -> Vec<(&'static str, NatsError)> {
         let credentials = Source::of(self).and_then(|source| {

@@ -10,6 +10,8 @@ const WILDCARDS_MAX: usize = 16;
 #[derive(Clone, Debug, Default)]
 pub struct AllowList {
     globs: Vec<Glob>,
+    /// As they were written.
+    texts: Vec<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -40,7 +42,13 @@ impl AllowList {
     /// Adds one glob.
     pub fn add(&mut self, glob: &str) -> Result<(), GlobError> {
         self.globs.push(Glob::parse(glob)?);
+        self.texts.push(glob.to_owned());
         Ok(())
+    }
+
+    /// The globs as they were added.
+    pub fn texts(&self) -> &[String] {
+        &self.texts
     }
 
     pub fn allows(&self, full_name: &str) -> bool {

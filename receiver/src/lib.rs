@@ -3,8 +3,9 @@
 //! In the order in which a delivery travels:
 //!
 //! 1. [`config`] and [`limits`]: what is listened on, which hooks there are, with which [`secrets`], [`allow`]-lists and
-//!    bounds. Checked before anything is opened.
-//! 2. [`listener`]: TCP and [`tls`], bounded in number (`connections`) and time (`pace`). [`serve`] takes each request through the rest.
+//!    bounds. Checked before anything is opened; [`check`] tells a person what is in it.
+//! 2. [`listener`]: TCP and [`tls`], bounded in number (`connections`) and time (`pace`). [`serve`] takes each request
+//!    through the rest.
 //! 3. [`forwarded`]: whose request is it. [`route`]: path, method, content type, declared length. The path decides the [`provider`].
 //!    [`admit`]: may this address ask now ([`rate`])?
 //! 4. [`body`]: a bounded read, out of a memory budget that all share.
@@ -24,6 +25,7 @@ pub mod admit;
 pub mod allow;
 pub mod answer;
 pub mod body;
+pub mod check;
 pub mod config;
 mod connections;
 mod descriptors;

@@ -21,7 +21,7 @@ use crate::tls::Tls;
 
 /// Certificates are renewed a month or, the short-lived, two days before their end: within this time the renewal of an
 /// ordinary one has failed several times, and there is time to do something.
-const EXPIRY_WARNING: SignedDuration = SignedDuration::from_hours(7 * 24);
+pub(crate) const EXPIRY_WARNING: SignedDuration = SignedDuration::from_hours(7 * 24);
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct HookLabels {

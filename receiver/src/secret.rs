@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use data_encoding::{BASE64, BASE64_NOPAD};
 use secrecy::{ExposeSecret, SecretSlice};
+use subtle::ConstantTimeEq;
 use towline_daemon::watched::{self, ReadError};
 
 use crate::provider::Provider;
@@ -73,6 +74,17 @@ impl Secret {
             ) => Kind::Shared(text.to_vec().into()),
         };
         Ok(Self(Arc::new(kind)))
+    }
+
+    /// Whether two hooks believe the same sender. In constant time.
+    pub fn is_same_as(&self, other: &Self) -> bool {
+        self.bytes().ct_eq(other.bytes()).into()
+    }
+
+    fn bytes(&self) -> &[u8] {
+        match &*self.0 {
+            Kind::Shared(bytes) | Kind::SigningKey(bytes) | Kind::Credentials(bytes) => bytes.expose_secret(),
+        }
     }
 
     /// The shared text, if this is one.

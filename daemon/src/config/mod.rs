@@ -73,10 +73,14 @@ pub fn load_from<T: DeserializeOwned>(
 fn parse(path: &Path, origin: &str, text: &str) -> Result<Map<String, Value>, String> {
     let is_yaml = path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
     let origin = origin.to_owned();
-    if is_yaml {
-        return Yaml.parse(Some(&origin), text).map_err(|error| error.to_string());
-    }
-    FileFormat::Toml.parse(Some(&origin), text).map_err(|error| error.to_string())
+    let toml = || FileFormat::Toml.parse(Some(&origin), text).map_err(|error| error.to_string());
+    let yaml = || Yaml.parse(Some(&origin), text).map_err(|error| error.to_string());
+    let (table, is_other) = if is_yaml { (yaml(), toml().is_ok()) } else { (toml(), yaml().is_ok()) };
+    table.map_err(|problem| match (is_other, is_yaml) {
+        (false, _) => problem,
+        (true, true) => "it is TOML: call it .toml".to_owned(),
+        (true, false) => "it is YAML: call it .yaml".to_owned(),
+    })
 }
 
 /// YAML as a format of the `config` crate, read by the one YAML library of this workspace.

@@ -21,8 +21,7 @@ pub(super) struct RawHook {
     prefix: Option<String>,
     #[serde(default)]
     secrets: Vec<PathBuf>,
-    #[serde(default)]
-    repositories: Vec<String>,
+    repositories: Option<Vec<String>>,
     deliveries_per_second: Option<u64>,
     deliveries_burst: Option<u64>,
 }
@@ -59,21 +58,73 @@ fn hook(raw: RawHook, key: &str, mistakes: &mut Mistakes) -> Hook {
     if !raw.path.starts_with('/') || raw.path.len() < 2 || !raw.path.bytes().all(plain) {
         mistakes.add(format!("{key}.path"), "must start with / and have only letters, digits and / - . _ ~");
     }
+    check_host(&raw, key, mistakes);
+    let secrets = secrets(&raw, key, mistakes);
+    let allowed = allowed(&raw, key, mistakes);
+    let rate = limits::of_hook(key, (raw.deliveries_per_second, raw.deliveries_burst), mistakes);
+    Hook { path: raw.path, provider: raw.provider, host: raw.host, prefix: raw.prefix, secrets, allowed, rate }
+}
+
+fn check_host(raw: &RawHook, key: &str, mistakes: &mut Mistakes) {
     // A name that no host refuses shows whether host and prefix can be part of an identity.
-    mistakes.check(format!("{key}.host"), RepositoryId::from_hook(&raw.host, raw.prefix.as_deref(), "org/app"));
+    let identity = RepositoryId::from_hook(&raw.host, raw.prefix.as_deref(), "org/app");
+    if raw.host.contains(['/', '@']) {
+        let host = raw.host.rsplit("://").next().unwrap_or_default();
+        let host = host.split('/').next().and_then(|host| host.rsplit('@').next()).unwrap_or_default();
+        let problem = "is the name of the Git host alone, without scheme, user and path";
+        match RepositoryId::from_hook(host, None, "org/app") {
+            Ok(_) => mistakes.add(format!("{key}.host"), format!("{problem}: write `{host}`")),
+            Err(_) => mistakes.add(format!("{key}.host"), problem),
+        }
+    } else {
+        mistakes.check(format!("{key}.host"), identity);
+    }
+    // Its deliveries name project and repository; in a URL the organisation (or collection) comes before them.
+    let names_organisation = raw.prefix.is_some() || raw.host.ends_with(".visualstudio.com");
+    if raw.provider == Provider::AzureDevops && !names_organisation {
+        let problem =
+            "is missing: the organisation, the first part of the path in https://dev.azure.com/ORGANISATION/…";
+        mistakes.add(format!("{key}.prefix"), problem);
+    }
+}
+
+fn secrets(raw: &RawHook, key: &str, mistakes: &mut Mistakes) -> Secrets {
     if raw.secrets.is_empty() {
         mistakes.add(format!("{key}.secrets"), "there is none: a hook without a secret would believe everybody");
     }
-    let (secrets, results) = Secrets::read(raw.provider, raw.secrets);
+    // Not read, and not shown: it may be the secret itself that was written here.
+    for (index, _) in raw.secrets.iter().enumerate().filter(|(_, file)| !file.is_absolute()) {
+        let problem = "must be the absolute path of a file that holds the secret (not the secret itself)";
+        mistakes.add(format!("{key}.secrets[{index}]"), problem);
+    }
+    for (index, file) in raw.secrets.iter().enumerate().filter(|(_, file)| file.is_absolute()) {
+        if let Some(other) = raw.secrets[..index].iter().position(|other| other == file) {
+            mistakes.add(format!("{key}.secrets[{index}]"), format!("is the same file as {key}.secrets[{other}]"));
+        }
+    }
+    let (secrets, results) = Secrets::read(raw.provider, raw.secrets.clone());
     for (index, (file, result)) in secrets.paths().iter().zip(results).enumerate() {
-        mistakes.check(format!("{key}.secrets[{index}] ({})", file.display()), result);
+        if file.is_absolute() {
+            mistakes.check(format!("{key}.secrets[{index}] ({})", file.display()), result);
+        }
     }
+    secrets
+}
+
+fn allowed(raw: &RawHook, key: &str, mistakes: &mut Mistakes) -> AllowList {
     let mut allowed = AllowList::default();
-    for (index, glob) in raw.repositories.iter().enumerate() {
-        mistakes.check(format!("{key}.repositories[{index}]"), allowed.add(glob));
+    let Some(globs) = &raw.repositories else { return allowed };
+    if globs.is_empty() {
+        mistakes.add(format!("{key}.repositories"), "is empty: leave it out to allow all repositories, or name some");
     }
-    let rate = limits::of_hook(key, (raw.deliveries_per_second, raw.deliveries_burst), mistakes);
-    Hook { path: raw.path, provider: raw.provider, host: raw.host, prefix: raw.prefix, secrets, allowed, rate }
+    for (index, glob) in globs.iter().enumerate() {
+        let key = format!("{key}.repositories[{index}]");
+        match glob.strip_prefix(&raw.host).and_then(|rest| rest.strip_prefix('/')) {
+            Some(name) => mistakes.add(key, format!("is matched against org/app, without the host: write `{name}`")),
+            None => drop(mistakes.check(key, allowed.add(glob))),
+        }
+    }
+    allowed
 }
 
 impl Hook {
@@ -101,6 +152,11 @@ impl Hook {
     /// Its own rate of verified deliveries, where it has one.
     pub fn rate(&self) -> Option<Rate> {
         self.rate
+    }
+
+    /// Which repositories it speaks for; empty: all of the host.
+    pub fn allowed(&self) -> &AllowList {
+        &self.allowed
     }
 
     pub fn allows(&self, full_name: &str) -> bool {

@@ -62,8 +62,13 @@ pub fn load(path: Option<&Path>) -> Result<Config, ConfigError> {
 }
 
 fn validate(raw: Raw, mut mistakes: Mistakes) -> Result<Config, ConfigError> {
-    let listen = mistakes.check("listen", raw.listen.parse::<SocketAddr>());
-    let admin = raw.admin.map(|text| mistakes.check("admin", text.parse::<SocketAddr>()));
+    let listen = address("listen", &raw.listen, &mut mistakes);
+    let admin = raw.admin.map(|text| address("admin", &text, &mut mistakes));
+    if let (Some(listen), Some(Some(admin))) = (listen, admin)
+        && collide(listen, admin)
+    {
+        mistakes.add("admin", "is the address of `listen`: it is not for the public, give it another port");
+    }
     let proxies = proxies(&raw.proxies, &mut mistakes);
     let tls = raw.tls.map(|raw| certificate(&raw, &mut mistakes));
     if mistakes.check("nats", raw.nats.check()).is_some() {
@@ -76,6 +81,20 @@ fn validate(raw: Raw, mut mistakes: Mistakes) -> Result<Config, ConfigError> {
         return Err(ConfigError::Mistakes(mistakes));
     };
     mistakes.finish(Config { listen, admin, proxies, tls, nats: raw.nats, hooks, sweeps, limits })
+}
+
+fn address(key: &str, text: &str, mistakes: &mut Mistakes) -> Option<SocketAddr> {
+    let parsed = text.parse().ok();
+    if parsed.is_none() {
+        mistakes.add(key, "is not an IP address and a port: write it like 0.0.0.0:8443, 127.0.0.1:8443 or [::]:8443");
+    }
+    parsed
+}
+
+/// Whether one listener would be in the other's way. Port 0 is a free one each time.
+fn collide(one: SocketAddr, other: SocketAddr) -> bool {
+    let overlap = one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() != 0 && one.port() == other.port() && overlap
 }
 
 fn proxies(raw: &[String], mistakes: &mut Mistakes) -> Proxies {

@@ -49,6 +49,8 @@ pub enum TlsError {
     Pem { what: &'static str, path: PathBuf, source: PemError },
     #[error("certificate file {} has no certificate", .0.display())]
     NoCertificate(PathBuf),
+    #[error("the key does not belong to the certificate")]
+    ForeignKey,
     #[error("failed to use the certificate with its key")]
     Unusable(#[source] rustls::Error),
 }
@@ -122,7 +124,10 @@ impl Pair {
         provider: &CryptoProvider,
     ) -> Result<Self, TlsError> {
         let not_after = chain.first().and_then(|own| validity::not_after(own));
-        let certified = CertifiedKey::from_der(chain, key, provider).map_err(TlsError::Unusable)?;
+        let certified = CertifiedKey::from_der(chain, key, provider).map_err(|error| match error {
+            rustls::Error::InconsistentKeys(_) => TlsError::ForeignKey,
+            other => TlsError::Unusable(other),
+        })?;
         Ok(Self { certified: Arc::new(certified), not_after })
     }
 }
