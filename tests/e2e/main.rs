@@ -23,5 +23,6 @@ mod prune;
 mod push;
 mod refusals;
 mod reports;
+mod rotation;
 mod two_pushes;
 mod world;
