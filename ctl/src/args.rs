@@ -30,7 +30,7 @@ pub(crate) enum Command {
     Resume(suspend::Args),
     /// Print the manifests of a local folder as an agent reads them
     Build(build::Args),
-    /// Try out webhooks
+    /// Set webhooks up at a Git host, and try them out
     Webhook {
         #[command(subcommand)]
         command: webhook::Command,

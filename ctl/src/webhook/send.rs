@@ -11,10 +11,11 @@ use towline_receiver::sign::{self, Push};
 use towline_receiver::{Provider, Secret, SecretError};
 
 use crate::exit::{Exit, Fails, Failure};
-use crate::http::{self, Answer};
+use crate::http::{self, Answer, Client, Method, Request, Url};
 use crate::output::{self, Form};
 use crate::ui::Ui;
 use crate::webhook::meaning::meaning;
+use crate::webhook::shown;
 
 #[derive(Parser)]
 pub(crate) struct Args {
@@ -27,7 +28,7 @@ pub(crate) struct Args {
     secret_file: PathBuf,
     /// The hook's address, as in `https://hooks.example/hooks/github`
     #[arg(long)]
-    url: reqwest::Url,
+    url: Url,
     /// The repository's full name within its host, as in org/app
     #[arg(long, value_name = "NAME")]
     repo: String,
@@ -50,6 +51,9 @@ pub(crate) struct Args {
     #[arg(short, long, value_enum, default_value = "text")]
     output: Form,
 }
+
+/// A receiver answers with a line. More is a proxy's error page, of which the beginning will do.
+const ANSWER_BYTES_MAX: usize = 8 << 10;
 
 /// A commit, or none where all digits are zero. A type of its own, because clap reads an Option in its own way.
 #[derive(Clone)]
@@ -82,6 +86,9 @@ struct Report {
     body: String,
     status: u16,
     answer: String,
+    /// What the receiver's log line of this delivery has as `request`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_after: Option<String>,
     /// Whether the receiver answered with 2xx.
@@ -108,7 +115,13 @@ pub(crate) async fn run(args: &Args, ui: &mut Ui) -> Result<Exit, Failure> {
     };
     let id = args.delivery.clone().unwrap_or_else(|| format!("towline-test-{}", now.as_nanosecond()));
     let delivery = sign::delivery(args.provider, &secret, &push, &id, now);
-    let answer = http::post(&args.url, &delivery.headers, delivery.body.to_vec(), args.ca.as_deref()).await?;
+    let request = Request {
+        method: Method::POST,
+        url: args.url.clone(),
+        headers: delivery.headers.clone(),
+        body: Some(delivery.body.to_vec()),
+    };
+    let answer = Client::new(args.ca.as_deref())?.send(request, ANSWER_BYTES_MAX).await?;
     let report = report(args, &delivery, answer);
     ui.result(&output::outcome(args.output, &text(&report), &report)?);
     Ok(if report.accepted { Exit::Ok } else { Exit::No })
@@ -123,9 +136,10 @@ fn report(args: &Args, delivery: &sign::SignedDelivery, answer: Answer) -> Repor
         headers: headers.iter().map(|(name, value)| Header { name, value: shown(name, value) }).collect(),
         body: String::from_utf8_lossy(&delivery.body).into_owned(),
         status: answer.status,
-        accepted: (200..300).contains(&answer.status),
-        answer: answer.body,
-        retry_after: answer.retry_after,
+        accepted: answer.is_success(),
+        answer: answer.text(),
+        request_id: answer.header("x-request-id").map(str::to_owned),
+        retry_after: answer.header("retry-after").map(str::to_owned),
         meaning: meaning(answer.status),
     }
 }
@@ -139,8 +153,12 @@ fn text(report: &Report) -> String {
     text.push_str(&format!("{}: {}\n", report.status, report.meaning));
     for (what, said) in [("answer", Some(&report.answer)), ("retry after", report.retry_after.as_ref())] {
         if let Some(said) = said.filter(|said| !said.is_empty()) {
-            text.push_str(&format!("  {what}: {said}\n"));
+            text.push_str(&format!("  {what}: {}\n", shown::line(said)));
         }
+    }
+    match &report.request_id {
+        Some(id) => text.push_str(&format!("  request: {} (search the receiver's log for it)\n", shown::line(id))),
+        None => text.push_str("  request: the answer has no id, as a receiver's answers have\n"),
     }
     text
 }

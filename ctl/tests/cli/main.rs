@@ -5,6 +5,8 @@
 
 mod build;
 mod exits;
+mod hooks;
+mod serve;
 mod webhook;
 
 use std::fs;

@@ -1,26 +1,15 @@
 //! `towline webhook send` against a receiver of a few lines.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener};
 use std::thread::JoinHandle;
 
 use serde_json::Value;
 
+use crate::serve::Request;
 use crate::{Place, Ran};
 
 const AFTER: &str = "0123456789012345678901234567890123456789";
-
-struct Request {
-    line: String,
-    headers: Vec<(String, String)>,
-    body: String,
-}
-
-impl Request {
-    fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
-    }
-}
 
 /// Takes one request, gives one answer.
 fn receiver(answer: &'static str) -> (SocketAddr, JoinHandle<Request>) {
@@ -28,21 +17,9 @@ fn receiver(answer: &'static str) -> (SocketAddr, JoinHandle<Request>) {
     let address = listener.local_addr().unwrap();
     let served = std::thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
-        let mut reader = BufReader::new(stream.try_clone().unwrap());
-        let mut line = || {
-            let mut line = String::new();
-            reader.read_line(&mut line).unwrap();
-            line.trim_end().to_owned()
-        };
-        let first = line();
-        let headers: Vec<(String, String)> = std::iter::from_fn(|| Some(line()).filter(|line| !line.is_empty()))
-            .map(|line| line.split_once(": ").map(|(n, v)| (n.to_ascii_lowercase(), v.to_owned())).unwrap())
-            .collect();
-        let length = headers.iter().find(|(name, _)| name == "content-length").unwrap().1.parse().unwrap();
-        let mut body = vec![0; length];
-        reader.read_exact(&mut body).unwrap();
+        let request = Request::read(&stream);
         stream.write_all(answer.as_bytes()).unwrap();
-        Request { line: first, headers, body: String::from_utf8(body).unwrap() }
+        request
     });
     (address, served)
 }
@@ -99,6 +76,29 @@ fn a_refusal_is_explained_and_ends_with_1() {
 }
 
 #[test]
+fn every_answer_is_explained_and_leads_to_the_receivers_log() {
+    for (status, words) in [
+        (401, "`secrets` in receiver.toml"),
+        (404, "`path` of the hooks"),
+        (415, "application/json"),
+        (429, "wait"),
+        (503, "send it again later"),
+        (502, "something in front"),
+    ] {
+        let answer = format!(
+            "HTTP/1.1 {status} X\r\nx-request-id: abc123\r\nretry-after: 7\r\ncontent-length: 4\r\nconnection: close\r\n\r\na\x1b[2"
+        );
+        let (place, (address, served)) = (Place::new(), receiver(Box::leak(answer.into_boxed_str())));
+        let ran = send(&place, address, "github", "s", &[]);
+        served.join().unwrap();
+        assert_eq!(ran.code, 1);
+        assert!(ran.stdout.contains(words) && ran.stdout.contains("retry after: 7"), "{}", ran.stdout);
+        assert!(ran.stdout.contains("request: abc123 (search the receiver's log for it)"), "{}", ran.stdout);
+        assert!(!ran.stdout.contains('\x1b'), "an answer cannot paint the terminal: {:?}", ran.stdout);
+    }
+}
+
+#[test]
 fn a_redirect_is_not_followed() {
     let answer = "HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n";
     let (place, (address, served)) = (Place::new(), receiver(answer));
@@ -127,6 +127,7 @@ fn nobody_there_is_not_a_refusal() {
     let ran = send(&Place::new(), address, "github", "s", &[]);
     assert_eq!(ran.code, 3, "{}", ran.stderr);
     assert!(ran.stderr.starts_with("error: failed to post to http://127.0.0.1"), "{}", ran.stderr);
+    assert!(ran.stderr.contains(": nothing listens there"), "{}", ran.stderr);
 
     let (place, missing) = (Place::new(), "--secret-file");
     let ran = place.towline(&[

@@ -1,0 +1,118 @@
+//! What a Git host would not do, or says too much of: explained, bounded, and without the token.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use serde_json::json;
+
+use super::{Desk, TOKEN};
+use crate::serve::{Reply, Server};
+
+/// What `check` says of a host that always answers so; it has to end with 3.
+fn said(provider: &'static str, reply: impl Fn() -> Reply + Send + 'static) -> String {
+    let server = Server::start(move |_| reply());
+    let ran = Desk::new(provider, server.url()).run("check", &[]);
+    assert_eq!((ran.code, ran.stdout.as_str()), (3, ""), "{}", ran.stderr);
+    ran.stderr
+}
+
+#[test]
+fn a_refusal_says_what_is_missing() {
+    let message = |text: &str| json!({ "message": text }).to_string();
+    let not_found = said("github", || Reply::new(404, json!({"message": "Not Found"})));
+    assert!(not_found.contains("admin:repo_hook") && not_found.contains("Webhooks: read and write"), "{not_found}");
+    let not_found = said("gitlab", || Reply::new(404, json!({"message": "404 Project Not Found"})));
+    assert!(not_found.contains("Maintainer"), "{not_found}");
+    let forbidden =
+        said("gitea", move || Reply::new(403, message("token does not have at least one of required scope(s)")));
+    assert!(forbidden.contains("write:repository") && forbidden.contains("required scope(s)"), "{forbidden}");
+    let unknown = said("github", || Reply::new(401, json!({"message": "Bad credentials"})));
+    assert!(unknown.contains("the token is not accepted"), "{unknown}");
+    let broken = said("gitlab", || Reply::new(502, "<html>"));
+    assert!(broken.contains("try again later"), "{broken}");
+}
+
+#[test]
+fn a_rate_limit_says_until_when() {
+    let limited = said("github", || {
+        Reply::new(403, json!({"message": "API rate limit exceeded"}))
+            .with("x-ratelimit-remaining", 0)
+            .with("x-ratelimit-reset", 1_767_225_600)
+    });
+    assert!(limited.contains("after 2026-01-01T00:00:00Z"), "{limited}");
+    let limited = said("gitlab", || Reply::new(429, "Retry later").with("retry-after", 60));
+    assert!(limited.contains("try again in 1m"), "{limited}");
+}
+
+#[test]
+fn a_redirect_does_not_get_the_token() {
+    let (seen, asked) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (elsewhere_seen, here_asked) = (Arc::clone(&seen), Arc::clone(&asked));
+    let elsewhere = Server::start(move |_| {
+        elsewhere_seen.fetch_add(1, Ordering::Relaxed);
+        Reply::new(200, "[]")
+    });
+    let to = elsewhere.url();
+    let said = said("github", move || {
+        here_asked.fetch_add(1, Ordering::Relaxed);
+        Reply::new(301, "").with("location", &to)
+    });
+    assert!(said.contains("renamed or moved"), "{said}");
+    assert_eq!((asked.load(Ordering::Relaxed), seen.load(Ordering::Relaxed)), (1, 0));
+}
+
+#[test]
+fn a_host_that_never_ends_is_left() {
+    let pages = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&pages);
+    let said_of_pages = said("github", move || {
+        counted.fetch_add(1, Ordering::Relaxed);
+        let hook = json!({"id": 1, "active": true, "events": [], "config": {"url": "https://other.example"}});
+        Reply::new(200, json!([hook])).with("link", "<x>; rel=\"next\"")
+    });
+    assert!(said_of_pages.contains("more than 10 pages") && pages.load(Ordering::Relaxed) == 10, "{said_of_pages}");
+    let long = said("github", || Reply::new(200, format!("[\"{}\"]", "x".repeat(9 << 20))));
+    assert!(long.contains("more than 8388608 bytes"), "{long}");
+    let other = said("gitlab", || Reply::new(200, json!([{"id": "seven"}])));
+    assert!(other.contains("not what this API is documented to say"), "{other}");
+}
+
+#[test]
+fn what_a_host_says_cannot_paint_the_terminal_or_show_the_token() {
+    let said = said("gitea", || Reply::new(422, json!({"message": format!("\u{1b}[2J{TOKEN}\n\u{7}")})));
+    assert!(!said.contains('\u{1b}') && said.contains("***"), "{said:?}");
+}
+
+#[test]
+fn a_token_is_not_sent_where_everybody_can_read_it() {
+    for api in [
+        "http://192.0.2.1",
+        "https://user:hunter2@git.example",
+        "ftp://git.example",
+        "https://git.example/?token=hunter2",
+    ] {
+        let ran = Desk::new("gitea", api.to_owned()).run("check", &[]);
+        assert_eq!(ran.code, 2, "{api}: {}", ran.stderr);
+        assert!(!ran.stderr.contains("hunter2"), "{}", ran.stderr);
+    }
+}
+
+#[test]
+fn without_a_token_nothing_is_asked() {
+    let server = Server::start(|_| panic!("nobody may ask"));
+    let desk = Desk::new("github", server.url());
+    for bad in ["", "two\nlines", "not ascii: ä"] {
+        desk.place.write("token", bad);
+        let ran = desk.run("check", &[]);
+        assert_eq!(ran.code, 3, "{}", ran.stderr);
+        assert!(!ran.stderr.contains("lines") && ran.stderr.contains("one line"), "{}", ran.stderr);
+    }
+}
+
+#[test]
+fn nobody_there_is_said_in_words() {
+    let address = Server::start(|_| Reply::new(200, "")).url();
+    let ran = Desk::new("github", address).run("check", &[]);
+    assert_eq!(ran.code, 3);
+    assert!(ran.stderr.contains("nothing listens there"), "{}", ran.stderr);
+}
