@@ -1,6 +1,7 @@
 //! A conversation with GitHub's API: the requests of `github` sent by `wire`, one after the other, until it has said
 //! enough or the bounds are reached. Decides nothing about deliveries.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -65,27 +66,40 @@ impl<'a> Client<'a> {
         since: Timestamp,
         last: Option<&Listing>,
     ) -> Result<Option<Listing>, SweepError> {
-        let mut attempts = Vec::new();
-        let mut cursor = None;
-        let mut etag = last.and_then(|last| last.etag.clone());
-        for page in 0..self.sweep.bounds().pages_max {
-            let known = etag.as_ref().filter(|_| page == 0);
-            let request = self.access.deliveries(self.sweep.scope(), hook_id, cursor.as_deref(), known)?;
-            let (status, answer) = self.send(request).await?;
-            if status == Status::Unchanged && known.is_some() {
-                return Ok(None);
-            }
-            if page == 0 {
-                etag = github::etag(answer.headers());
-            }
-            attempts.extend(github::attempts(answer.body())?);
-            let reached = attempts.last().is_none_or(|oldest| oldest.delivered_at < since);
-            cursor = github::next_cursor(answer.headers()).filter(|_| !reached);
-            if cursor.is_none() {
-                break;
-            }
+        let Some((mut listing, mut cursor)) = self.page(hook_id, None, last).await? else { return Ok(None) };
+        for _ in 1..self.sweep.bounds().pages_max {
+            let reached = listing.attempts.last().is_none_or(|oldest| oldest.delivered_at < since);
+            let Some(next) = cursor.filter(|_| !reached) else { break };
+            let Some((page, after)) = self.page(hook_id, Some(&next), None).await? else { break };
+            listing.attempts.extend(page.attempts);
+            cursor = after;
         }
-        Ok(Some(Listing { attempts, etag }))
+        Ok(Some(listing))
+    }
+
+    /// Adds what has happened since the listing was made, as far as one page tells it.
+    pub(super) async fn refresh(&mut self, hook_id: u64, listing: &mut Listing) -> Result<(), SweepError> {
+        if let Some((newest, _)) = self.page(hook_id, None, Some(listing)).await? {
+            listing.update(newest, self.sweep.bounds().pages_max.saturating_mul(github::PER_PAGE));
+        }
+        Ok(())
+    }
+
+    /// A page and the cursor of the next; `None` where it is the first page and unchanged.
+    async fn page(
+        &mut self,
+        hook_id: u64,
+        cursor: Option<&str>,
+        last: Option<&Listing>,
+    ) -> Result<Option<(Listing, Option<String>)>, SweepError> {
+        let known = last.and_then(|last| last.etag.as_ref());
+        let request = self.access.deliveries(self.sweep.scope(), hook_id, cursor, known)?;
+        let (status, answer) = self.send(request).await?;
+        if status == Status::Unchanged && known.is_some() {
+            return Ok(None);
+        }
+        let (attempts, etag) = (github::attempts(answer.body())?, github::etag(answer.headers()));
+        Ok(Some((Listing { attempts, etag }, github::next_cursor(answer.headers()))))
     }
 
     pub(super) async fn redeliver(&mut self, hook_id: u64, attempt: u64) -> Result<(), SweepError> {
@@ -101,6 +115,17 @@ impl<'a> Client<'a> {
         let status = github::judge(answer.status(), answer.headers(), now)?;
         self.spent = github::spent(answer.headers(), now);
         Ok((status, answer))
+    }
+}
+
+impl Listing {
+    /// What is newer takes precedence; where there is no room for all, the oldest go.
+    fn update(&mut self, newest: Self, length_max: usize) {
+        let ids: BTreeSet<u64> = newest.attempts.iter().map(|attempt| attempt.id).collect();
+        let older = std::mem::replace(&mut self.attempts, newest.attempts);
+        self.attempts.extend(older.into_iter().filter(|attempt| !ids.contains(&attempt.id)));
+        self.attempts.truncate(length_max);
+        self.etag = newest.etag;
     }
 }
 

@@ -120,7 +120,8 @@ impl Asked {
     }
 }
 
-pub(super) fn decide(attempts: &[Attempt], asked: &Asked, now: Timestamp, bounds: &Bounds) -> Decision {
+/// `places`: how many redeliveries may be asked for.
+pub(super) fn decide(attempts: &[Attempt], asked: &Asked, now: Timestamp, bounds: &Bounds, places: usize) -> Decision {
     let mut deliveries: BTreeMap<&str, Vec<&Attempt>> = BTreeMap::new();
     for attempt in attempts {
         deliveries.entry(&attempt.guid).or_default().push(attempt);
@@ -139,8 +140,8 @@ pub(super) fn decide(attempts: &[Attempt], asked: &Asked, now: Timestamp, bounds
         }
     }
     due.sort_by_key(|(first_at, last)| Reverse((*first_at, last.id)));
-    decision.postponed = due.len().saturating_sub(bounds.redeliveries_max);
-    due.truncate(bounds.redeliveries_max);
+    decision.postponed = due.len().saturating_sub(places);
+    due.truncate(places);
     decision.ask = due.iter().rev().map(|(_, last)| Redelivery { id: last.id, guid: last.guid.clone() }).collect();
     decision
 }

@@ -15,7 +15,7 @@ use super::decide::{Attempt, AttemptResult, Event};
 use super::settings::Scope;
 
 /// The most that GitHub gives. A repository or an organisation has no more than 20 webhooks of an event.
-const PER_PAGE: usize = 100;
+pub(super) const PER_PAGE: usize = 100;
 
 const ACCEPTED: HeaderValue = HeaderValue::from_static("application/vnd.github+json");
 

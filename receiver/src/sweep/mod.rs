@@ -29,7 +29,7 @@ use towline_daemon::error;
 use towline_daemon::shutdown::Shutdown;
 
 use client::{Client, Listing, SweepError};
-use decide::{Asked, Decision};
+use decide::{Asked, Decision, Redelivery};
 pub(crate) use metrics::Metrics;
 use metrics::Outcome;
 pub use settings::Sweep;
@@ -112,21 +112,28 @@ impl Sweeper {
     async fn sweep_once(&mut self) -> Result<(), SweepError> {
         let sweep = self.sweep.clone();
         let mut client = Client::new(&sweep)?;
-        let decision = self.look(&mut client).await?;
-        if decision.ask.is_empty() {
-            return Ok(());
-        }
-        // Another replica has seen the same. Whoever draws the shorter time asks, and the other sees its attempts.
-        sleep(pace::aside(self.sweep.bounds().interval, fastrand::f64())).await;
-        let decision = self.look(&mut client).await?;
-        self.ask(&mut client, decision).await
-    }
-
-    async fn look(&mut self, client: &mut Client<'_>) -> Result<Decision, SweepError> {
         let hook_id = match self.hook_id {
             Some(id) => id,
             None => *self.hook_id.insert(client.find_hook().await?),
         };
+        self.list(&mut client, hook_id).await?;
+        if self.decide(sweep.bounds().redeliveries_max).ask.is_empty() {
+            return Ok(());
+        }
+        // Another replica has seen the same. Whoever draws the shorter time asks, and the other sees what comes of it.
+        sleep(pace::aside(sweep.bounds().interval, fastrand::f64())).await;
+        for places in (1..=sweep.bounds().redeliveries_max).rev() {
+            if let Some(listing) = &mut self.listing {
+                client.refresh(hook_id, listing).await?;
+            }
+            let Some(redelivery) = self.decide(places).ask.into_iter().next() else { break };
+            self.ask(&mut client, hook_id, redelivery).await?;
+            sleep(pace::BETWEEN_REDELIVERIES).await;
+        }
+        Ok(())
+    }
+
+    async fn list(&mut self, client: &mut Client<'_>, hook_id: u64) -> Result<(), SweepError> {
         let since = pace::before(Timestamp::now(), self.sweep.bounds().lookback);
         let listed = client.list(hook_id, since, self.listing.as_ref()).await;
         if listed.as_ref().is_err_and(SweepError::is_about_the_hook) {
@@ -137,38 +144,35 @@ impl Sweeper {
         if let Some(listing) = listed? {
             self.listing = Some(listing);
         }
-        let now = Timestamp::now();
-        self.asked.forget_before(pace::before(now, self.sweep.bounds().lookback));
-        let attempts = self.listing.as_ref().map(|listing| listing.attempts.as_slice()).unwrap_or_default();
-        let decision = decide::decide(attempts, &self.asked, now, self.sweep.bounds());
-        self.metrics.saw(&self.sweep, &decision);
-        Ok(decision)
+        self.asked.forget_before(since);
+        Ok(())
     }
 
-    async fn ask(&mut self, client: &mut Client<'_>, decision: Decision) -> Result<(), SweepError> {
-        let Some(hook_id) = self.hook_id else { return Ok(()) };
-        for (number, redelivery) in decision.ask.into_iter().enumerate() {
-            if number > 0 {
-                sleep(pace::BETWEEN_REDELIVERIES).await;
+    fn decide(&self, places: usize) -> Decision {
+        let attempts = self.listing.as_ref().map(|listing| listing.attempts.as_slice()).unwrap_or_default();
+        let decision = decide::decide(attempts, &self.asked, Timestamp::now(), self.sweep.bounds(), places);
+        self.metrics.saw(&self.sweep, &decision);
+        decision
+    }
+
+    async fn ask(&mut self, client: &mut Client<'_>, hook_id: u64, redelivery: Redelivery) -> Result<(), SweepError> {
+        let (hook, delivery, attempt) = (self.sweep.hook(), &redelivery.guid, redelivery.id);
+        match client.redeliver(hook_id, redelivery.id).await {
+            Ok(()) => {
+                tracing::info!(hook, delivery, attempt, "asked for a redelivery");
+                self.metrics.asked(&self.sweep, Outcome::Asked);
             }
-            let (hook, delivery, attempt) = (self.sweep.hook(), &redelivery.guid, redelivery.id);
-            match client.redeliver(hook_id, redelivery.id).await {
-                Ok(()) => {
-                    tracing::info!(hook, delivery, attempt, "asked for a redelivery");
-                    self.metrics.asked(&self.sweep, Outcome::Asked);
-                }
-                Err(error) if error.is_about_the_delivery() => {
-                    tracing::info!(hook, delivery, attempt, error = error::chain(&error), "no redelivery");
-                    self.metrics.asked(&self.sweep, Outcome::Refused);
-                }
-                Err(error) => {
-                    self.metrics.asked(&self.sweep, Outcome::Failed);
-                    return Err(error);
-                }
+            Err(error) if error.is_about_the_delivery() => {
+                tracing::info!(hook, delivery, attempt, error = error::chain(&error), "no redelivery");
+                self.metrics.asked(&self.sweep, Outcome::Refused);
             }
-            // A refused one, too: it is not worth a request in each sweep.
-            self.asked.note(redelivery.guid, Timestamp::now());
+            Err(error) => {
+                self.metrics.asked(&self.sweep, Outcome::Failed);
+                return Err(error);
+            }
         }
+        // A refused one, too: it is not worth a request in each sweep.
+        self.asked.note(redelivery.guid, Timestamp::now());
         Ok(())
     }
 }

@@ -5,9 +5,10 @@ use std::path::Path;
 use http::HeaderValue;
 use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret, SecretString};
+use towline_daemon::watched::{self, ReadError};
 
 /// The longest tokens are signed ones of some hundred characters.
-const FILE_BYTES_MAX: u64 = 4096;
+const FILE_BYTES_MAX: usize = 4096;
 
 pub(super) struct Token(SecretString);
 
@@ -15,9 +16,7 @@ pub(super) struct Token(SecretString);
 #[derive(Debug, thiserror::Error)]
 pub(super) enum TokenError {
     #[error("failed to read the token file")]
-    Read(#[source] std::io::Error),
-    #[error("the token file has more than {FILE_BYTES_MAX} bytes")]
-    TooLong,
+    Read(#[from] ReadError),
     #[error("the token is empty, or has characters that no token has")]
     NoToken,
 }
@@ -25,10 +24,7 @@ pub(super) enum TokenError {
 impl Token {
     /// Reads it; white space around it does not belong to it.
     pub(super) fn read(path: &Path) -> Result<Self, TokenError> {
-        if std::fs::metadata(path).map_err(TokenError::Read)?.len() > FILE_BYTES_MAX {
-            return Err(TokenError::TooLong);
-        }
-        let bytes = Zeroizing::new(std::fs::read(path).map_err(TokenError::Read)?);
+        let bytes = watched::read(path, FILE_BYTES_MAX)?;
         let text = bytes.trim_ascii();
         if text.is_empty() || !text.iter().all(u8::is_ascii_graphic) {
             return Err(TokenError::NoToken);

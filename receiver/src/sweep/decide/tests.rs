@@ -31,8 +31,8 @@ fn attempts(text: &str) -> Vec<Attempt> {
     text.split(';').filter(|line| !line.trim().is_empty()).enumerate().map(attempt).collect()
 }
 
-fn bounds() -> Bounds {
-    Bounds { redeliveries_max: 3, ..Bounds::default() }
+fn decide(attempts: &[Attempt], asked: &Asked, now: Timestamp) -> Decision {
+    super::decide(attempts, asked, now, &Bounds::default(), 3)
 }
 
 fn told(decision: &Decision) -> String {
@@ -81,7 +81,7 @@ fn told(decision: &Decision) -> String {
 #[case::too_many("e 2 503; d 3 503; c 4 503; b 5 503; a 6 503", "c=102, d=101, e=100, postponed: 2")]
 #[case::by_their_first_attempt("a* 5 503; b 20 503; a 30 503", "a=100, b=101")]
 fn scenarios(#[case] listed: &str, #[case] expected: &str) {
-    assert_eq!(told(&decide(&attempts(listed), &Asked::default(), now(), &bounds())), expected);
+    assert_eq!(told(&decide(&attempts(listed), &Asked::default(), now())), expected);
 }
 
 /// GitHub says 202 and makes the attempt later, or never.
@@ -90,16 +90,16 @@ fn what_was_asked_for_counts_as_an_attempt() {
     let listed = attempts("a 20 503");
     let mut asked = Asked::default();
     asked.note("a".to_owned(), minutes_ago(3));
-    assert_eq!(told(&decide(&listed, &asked, now(), &bounds())), "waiting: 1");
+    assert_eq!(told(&decide(&listed, &asked, now())), "waiting: 1");
     asked.forget_before(minutes_ago(2));
-    assert_eq!(told(&decide(&listed, &asked, now(), &bounds())), "a=100");
+    assert_eq!(told(&decide(&listed, &asked, now())), "a=100");
     (0..5).for_each(|_| asked.note("a".to_owned(), minutes_ago(10)));
-    assert_eq!(told(&decide(&listed, &asked, now(), &bounds())), "exhausted: 1");
+    assert_eq!(told(&decide(&listed, &asked, now())), "exhausted: 1");
     // The attempt that came of it is not counted twice.
     let mut asked = Asked::default();
     asked.note("a".to_owned(), minutes_ago(5));
     let listed = attempts("a* 4 503; a 20 503");
-    assert_eq!(told(&decide(&listed, &asked, now(), &bounds())), "a=100");
+    assert_eq!(told(&decide(&listed, &asked, now())), "a=100");
 }
 
 /// An outage as long as the look back, with a sweep each minute: how often one delivery is asked for.
@@ -110,7 +110,7 @@ fn a_delivery_that_always_fails_is_asked_for_five_times() {
     let mut asked_at = BTreeMap::new();
     for minute in 0..24 * 60 {
         let now = Timestamp::from_second(NOW + 60 * minute).unwrap();
-        for redelivery in decide(&listed, &Asked::default(), now, &Bounds::default()).ask {
+        for redelivery in decide(&listed, &Asked::default(), now).ask {
             let id = 200 + u64::try_from(minute).unwrap();
             asked_at.insert(minute, redelivery.id);
             listed.insert(0, Attempt { id, delivered_at: now, is_redelivery: true, ..listed[0].clone() });
