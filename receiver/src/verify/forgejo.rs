@@ -2,6 +2,6 @@
 //! secret. It sends the same under Gitea's, Gogs' and GitHub's names too; only its own is looked at, so that no other one
 //! makes up for it.
 
-use super::hex_hmac::Scheme;
+use super::hex_hmac::{Prefix, Scheme};
 
-pub(super) const SCHEME: Scheme = Scheme { header: "x-forgejo-signature", prefix: "" };
+pub(super) const SCHEME: Scheme = Scheme { header: "x-forgejo-signature", prefix: Prefix::None };

@@ -3,16 +3,17 @@
 
 use http::HeaderMap;
 
-use super::hex_hmac::Scheme;
-use super::{Code, Refusal};
+use super::Refusal;
+use super::compare::Code;
+use super::hex_hmac::{Prefix, Scheme};
 use crate::secret::Secret;
 
-const SCHEME: Scheme = Scheme { header: "x-hub-signature-256", prefix: "sha256=" };
+const SCHEME: Scheme = Scheme { header: "x-hub-signature-256", prefix: Prefix::Sha256 };
 const OLD_SIGNATURE: &str = "x-hub-signature";
 
 pub(super) fn check(secrets: &[Secret], headers: &HeaderMap, body: &[u8]) -> Result<Code, Refusal> {
     SCHEME.check(secrets, headers, body).map_err(|refusal| match refusal {
-        Refusal::Missing(_) if headers.contains_key(OLD_SIGNATURE) => Refusal::OnlySha1,
+        Refusal::Unsigned(_) if headers.contains_key(OLD_SIGNATURE) => Refusal::OnlySha1,
         other => other,
     })
 }

@@ -4,24 +4,44 @@
 use data_encoding::HEXLOWER;
 use http::HeaderMap;
 
-use super::{Code, Refusal, any_matches, digest, single};
+use super::Refusal;
+use super::compare::{Code, any_signs, digest};
+use super::header::proof;
 use crate::secret::Secret;
 
 /// One header that signs the body.
 pub(super) struct Scheme {
     pub(super) header: &'static str,
-    pub(super) prefix: &'static str,
+    pub(super) prefix: Prefix,
+}
+
+/// What is before the digits.
+#[derive(Clone, Copy)]
+pub(super) enum Prefix {
+    None,
+    Sha256,
 }
 
 impl Scheme {
     pub(super) fn check(&self, secrets: &[Secret], headers: &HeaderMap, body: &[u8]) -> Result<Code, Refusal> {
-        let signature = single(headers, self.header)?.ok_or(Refusal::Missing(self.header))?;
-        let claimed = signature.strip_prefix(self.prefix).and_then(code_from_hex);
-        let claimed = claimed.ok_or(Refusal::Malformed(self.header))?;
-        if !any_matches(secrets.iter().filter_map(Secret::shared), &[body], &[claimed]) {
+        let signature = proof(headers, self.header)?;
+        let (prefix, form) = self.prefix.facts();
+        let claimed = signature.strip_prefix(prefix).and_then(code_from_hex);
+        let claimed = claimed.ok_or(Refusal::Malformed { header: self.header, form })?;
+        if !any_signs(secrets.iter().filter_map(Secret::shared), &[body], &[claimed]) {
             return Err(Refusal::Wrong(self.header));
         }
         Ok(digest(&[body]))
+    }
+}
+
+impl Prefix {
+    /// The prefix, and the form of the header in words.
+    fn facts(self) -> (&'static str, &'static str) {
+        match self {
+            Self::None => ("", "64 lower-case hexadecimal digits"),
+            Self::Sha256 => ("sha256=", "sha256= and 64 lower-case hexadecimal digits"),
+        }
     }
 }
 

@@ -1,37 +1,38 @@
 //! Raw bytes, headers, secrets and the time to a proof that a hook's sender sent them. Pure: no clock, no file, no
 //! network. Parses nothing of the body, and nothing may parse the body without a [`Verified`].
 //!
-//! All secrets of a hook are tried, always all of them, in constant time: how long it takes says nothing about which
-//! secret was closer, and while a secret is being replaced both are good.
+//! One file per provider says what it sends and where that is written; `hex_hmac` and `standard_webhooks` are schemes that
+//! several share, `compare` is where secrets are compared.
 
 mod azure_devops;
 mod bitbucket;
 mod bitbucket_server;
+mod compare;
 mod forgejo;
 mod generic;
 mod gitea;
 mod github;
 mod gitlab;
+mod header;
 mod hex_hmac;
 mod names;
-pub(crate) mod standard_webhooks;
+mod refusal;
+mod standard_webhooks;
 
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
-use hmac::{Hmac, KeyInit, Mac};
 use http::HeaderMap;
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
-use subtle::{Choice, ConstantTimeEq};
 
+use self::compare::Code;
 use crate::provider::Provider;
 use crate::secret::Secret;
 
+pub(crate) use compare::code;
 pub use names::{Names, names};
+pub use refusal::Refusal;
 pub use standard_webhooks::TIMESTAMP_WINDOW;
-
-/// The output of SHA-256.
-type Code = [u8; 32];
 
 /// A body whose sender knows one of the hook's secrets. Made by [`verify`] only.
 pub struct Verified {
@@ -39,37 +40,6 @@ pub struct Verified {
     names: Names,
     body: Bytes,
     signed: Code,
-}
-
-/// Why a delivery is not believed: for the log of whoever runs the receiver, never for the sender.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    #[error("the header {0} is missing")]
-    Missing(&'static str),
-    #[error("the header {0} was sent more than once")]
-    Repeated(&'static str),
-    #[error("the header {0} does not have the form it must have")]
-    Malformed(&'static str),
-    #[error("only the SHA-1 signature x-hub-signature was sent; x-hub-signature-256 is needed")]
-    OnlySha1,
-    #[error("the header {0} matches none of the hook's secrets")]
-    Wrong(&'static str),
-    #[error("the signature is good, and its timestamp is {seconds} seconds away from this clock")]
-    OutsideWindow { seconds: i64 },
-}
-
-impl Refusal {
-    /// A word for metrics.
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Self::Missing(_) => "missing",
-            Self::Repeated(_) => "repeated",
-            Self::Malformed(_) => "malformed",
-            Self::OnlySha1 => "only_sha1",
-            Self::Wrong(_) => "wrong",
-            Self::OutsideWindow { .. } => "outside_window",
-        }
-    }
 }
 
 /// Checks who sent a body. The event's name and the delivery's id are read from headers that most providers do
@@ -91,6 +61,8 @@ pub fn verify(
         Provider::AzureDevops => azure_devops::check(secrets, headers, &body)?,
         Provider::Generic => generic::check(secrets, headers, &body, now)?,
     };
+    let (event, delivery) = names::headers_of(provider);
+    event.iter().chain(delivery).try_for_each(|name| header::once(headers, name))?;
     Ok(Verified { provider, names: names(provider, headers), body, signed })
 }
 
@@ -123,49 +95,4 @@ impl Verified {
         digest.update(subject);
         HEXLOWER.encode(&digest.finalize())
     }
-}
-
-/// A header's value if it is there exactly once, as visible ASCII.
-fn single<'h>(headers: &'h HeaderMap, name: &'static str) -> Result<Option<&'h str>, Refusal> {
-    let mut values = headers.get_all(name).iter();
-    let Some(value) = values.next() else { return Ok(None) };
-    if values.next().is_some() {
-        return Err(Refusal::Repeated(name));
-    }
-    value.to_str().map(Some).map_err(|_| Refusal::Malformed(name))
-}
-
-/// HMAC-SHA-256 over the concatenated parts.
-pub(crate) fn code(key: &[u8], parts: &[&[u8]]) -> Option<Code> {
-    let mut mac = Hmac::<Sha256>::new_from_slice(key).ok()?;
-    parts.iter().for_each(|part| mac.update(part));
-    Some(mac.finalize().into_bytes().into())
-}
-
-/// Whether any key makes any of the claimed codes; looks at all of both.
-fn any_matches<'k>(keys: impl Iterator<Item = &'k [u8]>, parts: &[&[u8]], claimed: &[Code]) -> bool {
-    let mut found = Choice::from(0);
-    for made in keys.filter_map(|key| code(key, parts)) {
-        for claim in claimed {
-            found |= made.ct_eq(claim);
-        }
-    }
-    found.into()
-}
-
-/// Whether any of the texts is the claimed one; looks at all. Digests are compared, so that not even a length can be
-/// measured.
-fn any_is<'k>(texts: impl Iterator<Item = &'k [u8]>, claimed: &[u8]) -> bool {
-    let claimed = digest(&[claimed]);
-    let mut found = Choice::from(0);
-    for text in texts {
-        found |= digest(&[text]).ct_eq(&claimed);
-    }
-    found.into()
-}
-
-fn digest(parts: &[&[u8]]) -> Code {
-    let mut digest = Sha256::new();
-    parts.iter().for_each(|part| digest.update(part));
-    digest.finalize().into()
 }

@@ -30,22 +30,27 @@ impl Names {
 
 /// The names as the headers give them. Azure DevOps has them in the body only, where `payload` finds them.
 pub fn names(provider: Provider, headers: &HeaderMap) -> Names {
-    let (event, delivery): (_, &[&str]) = match provider {
-        Provider::Github => ("x-github-event", &["x-github-delivery"]),
-        Provider::Gitlab => ("x-gitlab-event", &["webhook-id", "idempotency-key", "x-gitlab-event-uuid"]),
-        Provider::Gitea => ("x-gitea-event", &["x-gitea-delivery"]),
-        Provider::Forgejo => ("x-forgejo-event", &["x-forgejo-delivery"]),
-        Provider::Bitbucket => ("x-event-key", &["x-request-uuid"]),
-        Provider::BitbucketServer => ("x-event-key", &["x-request-id"]),
-        Provider::AzureDevops => return Names::default(),
+    let (event, delivery) = headers_of(provider);
+    let text = |name: &str| headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+    let event = match provider {
         // There is one event, and it has no header.
-        Provider::Generic => return Names::new("push", &text(headers, "webhook-id").unwrap_or_default()),
+        Provider::Generic => "push".to_owned(),
+        _ => event.and_then(text).unwrap_or_default(),
     };
-    let event = text(headers, event).unwrap_or_default();
-    let delivery = delivery.iter().find_map(|name| text(headers, name)).unwrap_or_default();
+    let delivery = delivery.iter().find_map(|name| text(name)).unwrap_or_default();
     Names::new(&event, &delivery)
 }
 
-fn text(headers: &HeaderMap, name: &str) -> Option<String> {
-    headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+/// Where a provider says the event's name, and where the delivery's id: the first that is there.
+pub(super) fn headers_of(provider: Provider) -> (Option<&'static str>, &'static [&'static str]) {
+    match provider {
+        Provider::Github => (Some("x-github-event"), &["x-github-delivery"]),
+        Provider::Gitlab => (Some("x-gitlab-event"), &["webhook-id", "idempotency-key", "x-gitlab-event-uuid"]),
+        Provider::Gitea => (Some("x-gitea-event"), &["x-gitea-delivery"]),
+        Provider::Forgejo => (Some("x-forgejo-event"), &["x-forgejo-delivery"]),
+        Provider::Bitbucket => (Some("x-event-key"), &["x-request-uuid"]),
+        Provider::BitbucketServer => (Some("x-event-key"), &["x-request-id"]),
+        Provider::AzureDevops => (None, &[]),
+        Provider::Generic => (None, &["webhook-id"]),
+    }
 }
