@@ -53,12 +53,7 @@ fn every_provider_is_signed_in_its_way() {
             &["x-hub-signature", "x-event-key", "x-request-uuid"],
             "/push/changes/0/new/target/hash",
         ),
-        (
-            "bitbucket-server",
-            "hunter2\n",
-            &["x-hub-signature", "x-event-key", "x-request-id"],
-            "/changes/0/toHash",
-        ),
+        ("bitbucket-server", "hunter2\n", &["x-hub-signature", "x-event-key", "x-request-id"], "/changes/0/toHash"),
         ("azure-devops", "user:hunter2\n", &["authorization"], "/resource/refUpdates/0/newObjectId"),
         ("generic", signing_key, &["webhook-signature", "webhook-timestamp", "webhook-id"], "/after"),
     ] {
