@@ -36,6 +36,8 @@ pub struct ReceiverConfig {
     pub listen: String,
     pub nats: NatsAccess,
     pub hooks: Vec<Hook>,
+    /// `TOWLINE_LOG`, where it is not for whoever runs the tests.
+    pub log: Option<String>,
     /// More top-level keys, or tables, as TOML.
     pub extra_keys: String,
     pub extra_tables: String,
@@ -44,7 +46,8 @@ pub struct ReceiverConfig {
 impl ReceiverConfig {
     pub fn new(nats: NatsAccess, hooks: Vec<Hook>) -> Self {
         let extra = String::new;
-        Self { listen: "127.0.0.1:0".to_owned(), nats, hooks, extra_keys: extra(), extra_tables: extra() }
+        let listen = "127.0.0.1:0".to_owned();
+        Self { listen, nats, hooks, log: None, extra_keys: extra(), extra_tables: extra() }
     }
 
     /// Writes `receiver.toml` and the secrets' files.

@@ -41,8 +41,17 @@ impl Process {
 
     /// Memory that it holds now, without the memory of its children; 0 when it has ended.
     pub fn resident_bytes(&self) -> u64 {
+        self.status_bytes("VmRSS:")
+    }
+
+    /// The most memory it has held so far; 0 when it has ended.
+    pub fn peak_resident_bytes(&self) -> u64 {
+        self.status_bytes("VmHWM:")
+    }
+
+    fn status_bytes(&self, name: &str) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap_or_default();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap_or_default() * 1024
     }
 
@@ -83,8 +92,13 @@ impl Process {
     }
 
     /// SIGTERM, and the exit status; a failure (and SIGKILL) when the deadline passes.
-    pub async fn terminate(mut self, deadline: Duration) -> Result<ExitStatus, Failure> {
+    pub async fn terminate(self, deadline: Duration) -> Result<ExitStatus, Failure> {
         self.signal(Signal::TERM);
+        self.ended(deadline).await
+    }
+
+    /// The exit status of a process that was told to end; a failure (and SIGKILL) when the deadline passes.
+    pub async fn ended(mut self, deadline: Duration) -> Result<ExitStatus, Failure> {
         let what = format!("{} ends after SIGTERM", self.name);
         let ended = wait_until(&what, deadline, async || self.exit_status().ok_or_else(|| "it runs".to_owned())).await;
         ended.map_err(|failure| Failure::new("end a process", format!("{failure}; its log:\n{}", self.log_tail())))

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Output};
 use std::time::Duration;
 
+use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::config::{AgentConfig, ReceiverConfig};
@@ -32,7 +33,8 @@ impl Daemon {
     pub async fn receiver(config: &ReceiverConfig) -> Result<Self, Failure> {
         let dir = guard::scratch("receiver");
         let file = config.write(&dir)?;
-        let mut daemon = Self::start("towline-receiver", dir, &file)?;
+        let log = config.log.as_ref().map(|level| ("TOWLINE_LOG", level.as_str()));
+        let mut daemon = Self::start_with("towline-receiver", &binary("towline-receiver")?, dir, &file, log)?;
         daemon.address("public").await?;
         Ok(daemon)
     }
@@ -53,6 +55,16 @@ impl Daemon {
 
     /// The same for a program at any path.
     pub fn start_program(name: &str, program: &Path, dir: PathBuf, config: &Path) -> Result<Self, Failure> {
+        Self::start_with(name, program, dir, config, None)
+    }
+
+    fn start_with(
+        name: &str,
+        program: &Path,
+        dir: PathBuf,
+        config: &Path,
+        environment: Option<(&str, &str)>,
+    ) -> Result<Self, Failure> {
         let mut command = Command::new(program);
         command.arg("--config").arg(config);
         for (variable, _) in env::vars_os() {
@@ -62,6 +74,7 @@ impl Daemon {
                 command.env_remove(variable);
             }
         }
+        command.envs(environment);
         let mut daemon = Self { name: name.to_owned(), command, dir, process: None, logs: Vec::new() };
         daemon.resume()?;
         Ok(daemon)
@@ -88,8 +101,19 @@ impl Daemon {
 
     /// SIGTERM; the exit status.
     pub async fn terminate(&mut self, deadline: Duration) -> Result<ExitStatus, Failure> {
+        self.begin_to_terminate();
+        self.ended(deadline).await
+    }
+
+    /// SIGTERM, without waiting. A second one would end it at once.
+    pub fn begin_to_terminate(&self) {
+        self.process.as_ref().inspect(|process| process.signal(Signal::TERM));
+    }
+
+    /// The exit status, after [`Daemon::begin_to_terminate`].
+    pub async fn ended(&mut self, deadline: Duration) -> Result<ExitStatus, Failure> {
         let process = self.process.take().ok_or_else(|| Failure::new("end a daemon", "it does not run"))?;
-        process.terminate(deadline).await
+        process.ended(deadline).await
     }
 
     /// The running process, for SIGSTOP, its id, or its end by itself.
