@@ -197,7 +197,8 @@ impl Connection {
         let too_slow = Arc::new(AtomicBool::new(false));
         let stream = Paced::new(stream, Arc::clone(&self.place), limits, Arc::clone(&too_slow));
         let connection = http1::Builder::new()
-            // A client may close its side after its request and still wait for the answer.
+            // A client may close its side after its request and still wait for the answer. And without this, a hang-up that
+            // is read together with a request's last bytes ends the connection before the request is looked at: its event is lost.
             .half_close(true)
             // By `Paced`, which tells idle connections from slow heads.
             .header_read_timeout(None)

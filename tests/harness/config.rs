@@ -12,6 +12,8 @@ pub struct Hook {
     pub path: String,
     pub provider: String,
     pub host: String,
+    /// Between host and repository: Azure DevOps' organisation.
+    pub prefix: Option<String>,
     pub secrets: Vec<String>,
     /// Empty: every repository.
     pub repositories: Vec<String>,
@@ -24,6 +26,7 @@ impl Hook {
             path: format!("/hooks/{provider}"),
             provider: provider.to_owned(),
             host: host.to_owned(),
+            prefix: None,
             secrets: vec![secret.to_owned()],
             repositories: Vec::new(),
         }
@@ -63,6 +66,9 @@ impl ReceiverConfig {
             text += &format!(
                 "[[hooks]]\npath = {path:?}\nprovider = {provider:?}\nhost = {host:?}\nsecrets = {secrets:?}\n"
             );
+            if let Some(prefix) = &hook.prefix {
+                text += &format!("prefix = {prefix:?}\n");
+            }
             if !hook.repositories.is_empty() {
                 text += &format!("repositories = {:?}\n", hook.repositories);
             }
