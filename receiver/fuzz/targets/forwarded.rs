@@ -1,0 +1,5 @@
+//! Any chain of proxies.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| towline_receiver_fuzz::forwarded(data));

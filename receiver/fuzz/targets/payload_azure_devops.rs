@@ -1,0 +1,8 @@
+//! Any body, signed, against the reader of Azure DevOps.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| towline_receiver_fuzz::payload(
+    towline_receiver::Provider::AzureDevops,
+    data
+));

@@ -1,0 +1,5 @@
+//! Any body, signed, against the reader of Bitbucket Cloud.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| towline_receiver_fuzz::payload(towline_receiver::Provider::Bitbucket, data));

@@ -1,0 +1,7 @@
+//! Any headers and any body against the verifier of GitHub.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    towline_receiver_fuzz::verify(towline_receiver::Provider::Github, data);
+});
