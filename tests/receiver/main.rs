@@ -18,6 +18,7 @@ mod memory;
 mod nats_faults;
 mod replicas;
 mod sender;
+mod set_up;
 mod stored;
 mod sweep;
 mod wire;
