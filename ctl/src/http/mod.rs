@@ -3,6 +3,7 @@
 
 mod trouble;
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -54,13 +55,17 @@ impl Fails for HttpError {
 }
 
 impl Client {
-    /// Trusts what the system trusts, and the certificates in `ca`.
-    pub(crate) fn new(ca: Option<&Path>) -> Result<Self, HttpError> {
+    /// For this address and those below it. Trusts what the system trusts, and the certificates in `ca`.
+    pub(crate) fn new(address: &Url, ca: Option<&Path>) -> Result<Self, HttpError> {
         let mut client = reqwest::Client::builder()
             .timeout(TIMEOUT)
             // No Git host follows one with a delivery, and a token must not follow one either.
             .redirect(reqwest::redirect::Policy::none())
             .user_agent(concat!("towline/", env!("CARGO_PKG_VERSION")));
+        // What is meant for this machine does not take a way over a proxy, which could read it.
+        if is_this_machine(address) {
+            client = client.no_proxy();
+        }
         if let Some(path) = ca {
             let pem = std::fs::read(path).map_err(|source| HttpError::CaRead { path: path.to_owned(), source })?;
             let certificates = reqwest::Certificate::from_pem_bundle(&pem)
@@ -123,6 +128,12 @@ fn doing(method: &Method) -> &'static str {
         "DELETE" => "delete",
         _ => "change",
     }
+}
+
+/// Whether a request to it stays within this machine.
+pub(crate) fn is_this_machine(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 /// A URL for people: without user and password.

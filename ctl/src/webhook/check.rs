@@ -134,7 +134,7 @@ async fn ping(args: &Args, path: &Path, report: &mut Report) -> Result<(), Failu
     let signed = sign::sign(provider, &secret, "ping", Bytes::from_static(b"{}"), &id, now);
     let url = args.host.url.clone();
     let request = Request { method: Method::POST, url, headers: signed.headers, body: Some(signed.body.to_vec()) };
-    let answer = Client::new(args.host.ca.as_deref())?.send(request, ANSWER_BYTES_MAX).await?;
+    let answer = Client::new(&args.host.url, args.host.ca.as_deref())?.send(request, ANSWER_BYTES_MAX).await?;
     let (accepted, meaning) = (answer.is_success(), meaning(answer.status));
     if !accepted {
         report.findings.push(Finding {

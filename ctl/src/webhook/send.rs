@@ -121,7 +121,7 @@ pub(crate) async fn run(args: &Args, ui: &mut Ui) -> Result<Exit, Failure> {
         headers: delivery.headers.clone(),
         body: Some(delivery.body.to_vec()),
     };
-    let answer = Client::new(args.ca.as_deref())?.send(request, ANSWER_BYTES_MAX).await?;
+    let answer = Client::new(&args.url, args.ca.as_deref())?.send(request, ANSWER_BYTES_MAX).await?;
     let report = report(args, &delivery, answer);
     ui.result(&output::outcome(args.output, &text(&report), &report)?);
     Ok(if report.accepted { Exit::Ok } else { Exit::No })

@@ -41,8 +41,13 @@ impl Place {
 
     /// Runs `towline` in the folder.
     pub(crate) fn towline(&self, arguments: &[&str]) -> Ran {
+        self.towline_with(arguments, &[])
+    }
+
+    pub(crate) fn towline_with(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Ran {
         let mut command = Command::new(env!("CARGO_BIN_EXE_towline"));
-        command.env_clear().env("HOME", self.path()).current_dir(self.path()).args(arguments);
+        command.env_clear().env("HOME", self.path()).envs(environment.iter().copied());
+        command.current_dir(self.path()).args(arguments);
         let output = command.output().unwrap();
         Ran {
             code: output.status.code().unwrap(),

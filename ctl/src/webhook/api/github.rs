@@ -8,6 +8,9 @@ use super::{Api, Delivery, Hook, Place, Secrecy, Verb, Wanted};
 /// The version of the API that this file was written after; Enterprise Servers that are older ignore it.
 const VERSION: &str = "2022-11-28";
 
+/// An event that stands for all.
+const ALL_EVENTS: &str = "*";
+
 pub(super) struct Github;
 
 #[derive(Deserialize)]
@@ -72,14 +75,20 @@ impl Api for Github {
         body
     }
 
-    fn update(&self, _hook: &Hook, wanted: &Wanted<'_>) -> Option<(Verb, Value)> {
-        // `config` replaces the old one as a whole.
-        Some((Verb::Patch, settings(wanted)))
+    fn update(&self, hook: &Hook, wanted: &Wanted<'_>) -> Option<(Verb, Value)> {
+        // `config` and `events` replace the old ones as a whole. What somebody else chose beside pushes stays.
+        let mut body = settings(wanted);
+        let mut events = hook.idle_events.clone();
+        if !events.iter().any(|event| event == ALL_EVENTS) {
+            events.insert(0, "push".to_owned());
+        }
+        body["events"] = Value::from(events);
+        Some((Verb::Patch, body))
     }
 
     fn read_hook(&self, body: &Value) -> Result<Hook, serde_json::Error> {
         let raw = RawHook::deserialize(body)?;
-        let sends = |event: &str| raw.events.iter().any(|known| known == event || known == "*");
+        let sends = |event: &str| raw.events.iter().any(|known| known == event || known == ALL_EVENTS);
         let verifies = |value: &Value| value.as_str() != Some("1") && value.as_u64() != Some(1);
         Ok(Hook {
             id: raw.id,
@@ -174,6 +183,17 @@ mod tests {
         assert_eq!((hook.content_type.as_deref(), hook.verifies_tls), (Some("form"), Some(false)));
         assert!(hook.missing_events.is_empty());
         assert_eq!(hook.secret, Secrecy::Missing);
+    }
+
+    #[test]
+    fn events_that_somebody_else_chose_stay() {
+        let secret = "s".into();
+        let wanted = Wanted { url: "u", secret: &secret, verify_tls: true };
+        for (before, after) in [(json!(["issues"]), json!(["push", "issues"])), (json!(["*"]), json!(["*"]))] {
+            let hook = json!({"id": 1, "active": true, "events": before, "config": {"url": "u"}});
+            let (_, body) = Github.update(&Github.read_hook(&hook).unwrap(), &wanted).unwrap();
+            assert_eq!(body["events"], after);
+        }
     }
 
     #[test]

@@ -1,9 +1,7 @@
 //! Addresses: of an API, from what a person calls the host, and of each call below it. Pure. A token goes to no other address
 //! than the one that was named, and over http:// only within this machine or where that was asked for.
 
-use std::net::IpAddr;
-
-use crate::http::Url;
+use crate::http::{Url, is_this_machine};
 use crate::webhook::api::{Api, Call};
 
 /// Why there is no address to send a token to.
@@ -64,11 +62,6 @@ pub(crate) fn is_hook(url: &Url) -> bool {
 fn is_plain(url: &Url) -> bool {
     let http = matches!(url.scheme(), "http" | "https");
     http && url.has_host() && url.username().is_empty() && url.password().is_none()
-}
-
-fn is_this_machine(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
-    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 fn ends_with(url: &Url, end: [&str; 2]) -> bool {

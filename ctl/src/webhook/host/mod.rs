@@ -136,7 +136,8 @@ impl Flags {
             return Err(FlagError::HookUrl.into());
         }
         let token = secret_file::token(&self.token_file)?;
-        Ok(Host { api, place, base, token, client: Client::new(self.ca.as_deref())? })
+        let client = Client::new(&base, self.ca.as_deref())?;
+        Ok(Host { api, place, base, token, client })
     }
 }
 

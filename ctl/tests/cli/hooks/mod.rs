@@ -29,9 +29,13 @@ impl Desk {
 
     /// One of the three commands, with what all of them need.
     fn run(&self, command: &str, more: &[&str]) -> Ran {
+        self.run_with(command, more, &[])
+    }
+
+    fn run_with(&self, command: &str, more: &[&str], environment: &[(&str, &str)]) -> Ran {
         let whose = if more.contains(&"--org") { &[][..] } else { &["--repo", "org/app"] };
         let needed = ["--provider", self.provider, "--url", URL, "--token-file", "token", "--api", &self.api];
-        let ran = self.place.towline(&[&["webhook", command], &needed[..], whose, more].concat());
+        let ran = self.place.towline_with(&[&["webhook", command], &needed[..], whose, more].concat(), environment);
         for text in [&ran.stdout, &ran.stderr] {
             assert!(!text.contains(TOKEN), "the token is shown: {text}");
             assert!(!self.secret().is_some_and(|secret| text.contains(&secret)), "the secret is shown: {text}");

@@ -98,6 +98,15 @@ fn a_token_is_not_sent_where_everybody_can_read_it() {
 }
 
 #[test]
+fn a_token_for_this_machine_takes_no_way_over_a_proxy() {
+    let server = Server::start(|_| Reply::new(200, "[]"));
+    let proxy = Server::start(|_| panic!("a proxy sees the token"));
+    let desk = Desk::new("github", server.url());
+    let ran = desk.run_with("check", &[], &[("http_proxy", &proxy.url()), ("all_proxy", &proxy.url())]);
+    assert_eq!(ran.code, 1, "no hook is there: {}", ran.stderr);
+}
+
+#[test]
 fn without_a_token_nothing_is_asked() {
     let server = Server::start(|_| panic!("nobody may ask"));
     let desk = Desk::new("github", server.url());
