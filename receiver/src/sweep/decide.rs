@@ -37,8 +37,8 @@ pub(super) struct Attempt {
 /// What a delivery is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Event {
-    /// A ref has a new value, or none any more.
-    Ref,
+    /// Refs have new values.
+    Push,
     /// Nothing follows from it.
     Other,
 }

@@ -207,8 +207,8 @@ pub(super) fn attempts(body: &[u8]) -> Result<Vec<Attempt>, ApiError> {
 }
 
 fn attempt(raw: RawAttempt) -> Attempt {
-    // A ping, and all else that one may have ticked, is not worth a second attempt.
-    let event = if matches!(raw.event.as_str(), "push" | "create" | "delete") { Event::Ref } else { Event::Other };
+    // Nothing follows from a ping; what `create` and `delete` say, a push beside them says too.
+    let event = if raw.event == "push" { Event::Push } else { Event::Other };
     Attempt {
         id: raw.id,
         guid: raw.guid,

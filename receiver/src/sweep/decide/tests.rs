@@ -14,8 +14,8 @@ fn minutes_ago(minutes: i64) -> Timestamp {
     Timestamp::from_second(NOW - 60 * minutes).unwrap()
 }
 
-/// `guid minutes-ago status`, separated by semicolons; `*` after the guid: a redelivery, `!`: an event other than of
-/// refs, `-` for a status that is not known.
+/// `guid minutes-ago status`, separated by semicolons; `*` after the guid: a redelivery, `!`: an event other than a
+/// push, `-` for a status that is not known.
 fn attempts(text: &str) -> Vec<Attempt> {
     let attempt = |(number, line): (usize, &str)| {
         let [guid, minutes, status] = line.split_whitespace().collect::<Vec<_>>()[..] else { panic!("{line}") };
@@ -24,7 +24,7 @@ fn attempts(text: &str) -> Vec<Attempt> {
             guid: guid.trim_end_matches(['*', '!']).to_owned(),
             delivered_at: minutes_ago(minutes.parse().unwrap()),
             is_redelivery: guid.contains('*'),
-            event: if guid.contains('!') { Event::Other } else { Event::Ref },
+            event: if guid.contains('!') { Event::Other } else { Event::Push },
             result: AttemptResult::of_status(status.parse().ok()),
         }
     };

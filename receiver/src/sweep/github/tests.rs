@@ -52,9 +52,9 @@ fn a_page() {
     assert_eq!(
         seen,
         [
-            (158_233_914_212_352, true, Event::Ref, AttemptResult::Delivered),
+            (158_233_914_212_352, true, Event::Push, AttemptResult::Delivered),
             (1, false, Event::Other, AttemptResult::Failed),
-            (2, false, Event::Ref, AttemptResult::Open),
+            (2, false, Event::Other, AttemptResult::Open),
         ]
     );
     assert_eq!(page[0].delivered_at, page[2].delivered_at);
