@@ -3,7 +3,8 @@
 //!
 //! The budget is shared twice: nobody gets more than a part of it, so that one client cannot fill it with large bodies
 //! that it sends slowly; and a body has to keep coming, so that a byte now and then does not hold a connection's place
-//! for the whole time that a large body may take.
+//! for the whole time that a large body may take. An ordinary push needs nothing of it: many clients together can fill the
+//! budget, and refuse each other's large bodies with that, not the deliveries of others.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -19,7 +20,8 @@ use crate::answer::Answer;
 use crate::forwarded;
 use crate::limits::Limits;
 
-/// An ordinary push is 10 KiB; growing starts here and doubles.
+/// An ordinary push is 10 KiB; growing starts here and doubles. So much of each body is not taken of the budget: it is
+/// bounded by the number of connections, and part of what one of them is reckoned to cost.
 const FIRST_BYTES: u64 = 16 * 1024;
 
 /// What a request's head says about its body.
@@ -156,7 +158,7 @@ fn append(bytes: &mut Vec<u8>, data: &[u8], most: u64, share: &mut Share) -> Res
     if needed > capacity {
         // Doubling, but never beyond what can come.
         let wanted = (capacity * 2).max(FIRST_BYTES).max(needed).min(most);
-        share.grow(wanted - capacity)?;
+        share.grow(wanted.saturating_sub(FIRST_BYTES) - capacity.saturating_sub(FIRST_BYTES))?;
         bytes.reserve_exact(usize::try_from(wanted).map_err(|_| Answer::BodyTooLarge)? - bytes.len());
     }
     bytes.extend_from_slice(data);
@@ -176,7 +178,7 @@ mod tests {
     const OTHER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 2));
 
     fn limits() -> Limits {
-        Limits { bodies_bytes_max: 100_000, bodies_bytes_per_address_max: 70_000, ..Limits::default() }
+        Limits { bodies_bytes_max: 80_000, bodies_bytes_per_address_max: 50_000, ..Limits::default() }
     }
 
     /// The same again and again, or nothing at all.
@@ -230,12 +232,27 @@ mod tests {
         let first = read(body(), Length::Declared(60_000), &limits(), budget.share(ONE)).await;
         assert!(first.is_ok());
         // One client's part is used up, what others may have is not.
-        assert_eq!(outcome(20_000, Length::Declared(20_000), &budget, ONE).await, Err(Answer::Busy));
-        assert_eq!(outcome(20_000, Length::Declared(20_000), &budget, OTHER).await, Ok(20_000));
+        assert_eq!(outcome(30_000, Length::Declared(30_000), &budget, ONE).await, Err(Answer::Busy));
+        assert_eq!(outcome(30_000, Length::Declared(30_000), &budget, OTHER).await, Ok(30_000));
         assert_eq!(outcome(60_000, Length::Declared(60_000), &budget, OTHER).await, Err(Answer::Busy));
         drop(first);
         assert_eq!(outcome(60_000, Length::Declared(60_000), &budget, OTHER).await, Ok(60_000));
         assert_eq!(budget.used_bytes(), 0);
+    }
+
+    #[tokio::test]
+    async fn an_ordinary_body_is_taken_when_the_budget_is_used_up() {
+        let limits = Limits { bodies_bytes_max: 60_000 - FIRST_BYTES, ..limits() };
+        let budget = Budget::new(&limits);
+        let body = Full::new(Bytes::from(vec![0; 60_000]));
+        let large = read(body, Length::Declared(60_000), &limits, budget.share(ONE)).await;
+        assert_eq!(budget.used_bytes(), limits.bodies_bytes_max);
+        for client in [ONE, OTHER] {
+            assert_eq!(outcome(16_384, Length::Unknown, &budget, client).await, Ok(16_384));
+            assert_eq!(outcome(16_385, Length::Declared(16_385), &budget, client).await, Err(Answer::Busy));
+        }
+        drop(large);
+        assert!(budget.lock().by_client.is_empty());
     }
 
     #[tokio::test]

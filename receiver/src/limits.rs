@@ -41,7 +41,8 @@ pub struct Limits {
     pub header_bytes_max: usize,
     /// One body. 25 MiB is GitHub's maximum for a payload.
     pub body_bytes_max: u64,
-    /// Memory for all bodies being received or verified: ten of the largest, or 25,000 ordinary ones of 10 KiB.
+    /// Memory for all bodies being received or verified, but for the first 16 KiB of each, which the connections account
+    /// for: ten of the largest.
     pub bodies_bytes_max: u64,
     /// Of it for one client (IPv6: one /64): a quarter, so that nobody has it all; two of the largest bodies.
     pub bodies_bytes_per_address_max: u64,
