@@ -2,12 +2,13 @@
 //! needs to be served; memory is compared with the limits.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::attack::{Attack, withstood};
+use crate::attack::{Attack, withstood, withstood_by};
 use crate::memory::{Before, SMALL};
 use crate::sender::{Senders, delivery, new_commit};
 use crate::world::World;
@@ -191,6 +192,38 @@ async fn what_is_no_http() {
             stream.write_all(garbage).await?;
         }
         until_sent_away(stream).await
+    })
+    .await;
+}
+
+/// On a port that speaks TLS: HTTP in the clear, half a handshake and then silence, a record that claims to be larger than any,
+/// and noise.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_tls() {
+    let mut world = World::with_tls(&(SMALL.toml() + "handshake_timeout_ms = 2000")).await;
+    withstood_by(&mut world, SMALL, ATTACKERS, async |mut stream: TcpStream| -> io::Result<()> {
+        let clear = wire::head(&[JSON, ("content-length", "2")]) + "{}";
+        let half: &[u8] = b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03";
+        let bytes = match stream.local_addr()?.port() % 4 {
+            0 => clear.as_bytes(),
+            1 => half,
+            2 => b"\x16\x03\x01\xff\xff",
+            _ => return pour(stream, &[0xa5; 16 * 1024]).await,
+        };
+        stream.write_all(bytes).await?;
+        until_sent_away(stream).await
+    })
+    .await;
+}
+
+/// A handshake is the dearest thing that a stranger can ask for.
+#[tokio::test(flavor = "multi_thread")]
+async fn handshakes_without_end() {
+    let mut world = World::with_tls(&SMALL.toml()).await;
+    let client = Arc::new(wire::tls_client(world.receiver.authority.as_deref().unwrap()));
+    withstood_by(&mut world, SMALL, ATTACKERS / 4, move |stream: TcpStream| {
+        let client = Arc::clone(&client);
+        async move { wire::handshake(&client, stream).await.map(drop) }
     })
     .await;
 }

@@ -49,8 +49,14 @@ pub fn delivery(commit: &str) -> SignedDelivery {
 
 /// A client that keeps no connections.
 pub fn client() -> reqwest::Client {
+    client_of(None)
+}
+
+/// The same, which believes this authority and no other.
+fn client_of(authority: Option<&str>) -> reqwest::Client {
     let builder = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).timeout(ANSWER_TIMEOUT);
-    builder.local_address(ADDRESS).build().unwrap()
+    let certificates = authority.map(|pem| reqwest::Certificate::from_pem(pem.as_bytes()).unwrap());
+    builder.local_address(ADDRESS).tls_certs_only(certificates).build().unwrap()
 }
 
 /// Posts a delivery of this commit.
@@ -92,8 +98,8 @@ impl Senders {
         let mut running = JoinSet::new();
         for number in 0..count {
             let (urls, stopped, tally) = (urls.clone(), stopped.clone(), tally.clone());
+            let client = client_of(receivers[0].authority.as_deref());
             running.spawn(async move {
-                let client = client();
                 let mut outcomes = Vec::new();
                 while !*stopped.borrow() {
                     let url = &urls[(number + outcomes.len()) % urls.len()];

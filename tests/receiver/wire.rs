@@ -2,10 +2,16 @@
 //! may come from any address of 127.0.0.0/8. Knows no attack.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use rustix::process::{Resource, getrlimit, setrlimit};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::{TcpSocket, TcpStream};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use towline_receiver::sign::SignedDelivery;
 
 use crate::world::PATH;
@@ -26,6 +32,20 @@ pub fn raise_descriptors(count: usize) {
     assert!(limit.maximum.is_none_or(|most| most >= wanted), "{wanted} open files are needed: {limit:?}");
     limit.current = limit.current.map(|current| current.max(wanted));
     setrlimit(Resource::Nofile, limit).unwrap();
+}
+
+/// A TLS client that believes this authority.
+pub fn tls_client(authority: &str) -> TlsConnector {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(authority.as_bytes()).unwrap()).unwrap();
+    let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    TlsConnector::from(Arc::new(config))
+}
+
+/// A whole handshake.
+pub async fn handshake(client: &TlsConnector, stream: TcpStream) -> std::io::Result<TlsStream<TcpStream>> {
+    let name = ServerName::from(stream.peer_addr()?.ip());
+    client.connect(name, stream).await
 }
 
 /// The head of a POST to the hook, up to the empty line.

@@ -4,7 +4,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use harness::certs::Authority;
 use harness::config::{Hook, ReceiverConfig};
+use harness::guard;
 use harness::nats::{Nats, NatsAccess};
 use harness::towline::Daemon;
 use harness::wait_until;
@@ -32,6 +34,8 @@ pub struct Receiver {
     pub daemon: Daemon,
     pub public: SocketAddr,
     pub admin: SocketAddr,
+    /// The authority of its certificate, if it has one.
+    pub authority: Option<String>,
 }
 
 impl World {
@@ -39,6 +43,22 @@ impl World {
     pub async fn new(limits: &str) -> Self {
         let nats = Nats::start_with_streams().await.unwrap();
         let receiver = Receiver::start(&config(nats.access("receiver"), limits)).await;
+        Self { nats, receiver }
+    }
+
+    /// The same with a certificate on the public port.
+    pub async fn with_tls(limits: &str) -> Self {
+        let authority = Authority::new("receiver").unwrap();
+        let identity = authority.server(&["127.0.0.1"]).unwrap();
+        let folder = guard::scratch("certificate");
+        let (cert, key) = (folder.join("tls.crt"), folder.join("tls.key"));
+        std::fs::write(&cert, identity.certificate).unwrap();
+        std::fs::write(&key, identity.key).unwrap();
+        let nats = Nats::start_with_streams().await.unwrap();
+        let mut config = config(nats.access("receiver"), limits);
+        config.extra_tables += &format!("[tls]\ncert = {cert:?}\nkey = {key:?}\n");
+        let mut receiver = Receiver::start(&config).await;
+        receiver.authority = Some(authority.certificate().to_owned());
         Self { nats, receiver }
     }
 }
@@ -62,11 +82,12 @@ impl Receiver {
     pub async fn start_unready(config: &ReceiverConfig) -> Self {
         let mut daemon = Daemon::receiver(config).await.unwrap();
         let (public, admin) = (daemon.address("public").await.unwrap(), daemon.address("admin").await.unwrap());
-        Self { daemon, public, admin }
+        Self { daemon, public, admin, authority: None }
     }
 
     pub fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.public)
+        let scheme = if self.authority.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}{path}", self.public)
     }
 
     /// Waits until `/readyz` says 200.
