@@ -31,7 +31,7 @@ const CLIENTS: &[(&str, &[&str])] = &[
         &[
             "agent/src/bus",
             "daemon/src/nats.rs",
-            "receiver/src/publish.rs",
+            "receiver/src/publish",
             "ctl/src/nats",
             "tests/",
             "bench/src/floor.rs",

@@ -25,6 +25,10 @@ const SECRET: &str = "only for measuring";
 const PATH: &str = "/hooks/github";
 const READY: Duration = Duration::from_secs(30);
 
+/// One client that sends to one ref as fast as it can would be slowed down.
+const UNLIMITED: &str =
+    "[limits]\naddress_requests_per_second = 1000000\nrequests_per_second = 1000000\ndeliveries_per_second = 1000000\n";
+
 /// What is said of the receiver is said of this load.
 const CONNECTIONS: usize = 64;
 const BODY_BYTES: usize = 10 * 1024;
@@ -100,7 +104,9 @@ impl Parts {
     async fn start() -> Result<Self, Failure> {
         let nats = Nats::start_with_streams().await?;
         let hooks = vec![Hook::new("github", "git.test", SECRET)];
-        let mut receiver = Daemon::receiver(&ReceiverConfig::new(nats.access("receiver"), hooks)).await?;
+        let mut config = ReceiverConfig::new(nats.access("receiver"), hooks);
+        config.extra_tables = UNLIMITED.to_owned();
+        let mut receiver = Daemon::receiver(&config).await?;
         let receiver_at = receiver.address("public").await?;
         let ready =
             |line: &serde_json::Value| line["fields"]["check"] == "stream" && line["fields"]["message"] == "ready";

@@ -23,9 +23,6 @@ const HOOK_BYTES_MAX: usize = 128;
 /// The longest provider's name is `bitbucket-server`.
 const PROVIDER_BYTES_MAX: usize = 32;
 
-/// `00-<32 digits>-<16 digits>-<2 digits>`.
-const TRACEPARENT_BYTES: usize = 55;
-
 /// What the receiver publishes for a push that was verified.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommitEvent {
@@ -85,6 +82,23 @@ impl Wire for CommitEvent {
     }
 }
 
-fn is_traceparent(text: &str) -> bool {
-    text.len() == TRACEPARENT_BYTES && text.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-')
+/// Whether this is a W3C traceparent: version, trace, parent and flags in lower-case hexadecimal digits, no id all zeros,
+/// and not the version that is none.
+pub fn is_traceparent(text: &str) -> bool {
+    let is_id = |part: &str| part.bytes().any(|b| b != b'0');
+    let is_hex =
+        |part: &str, length| part.len() == length && part.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    let mut parts = text.splitn(5, '-');
+    let (Some(version), Some(trace), Some(parent), Some(flags), None) =
+        (parts.next(), parts.next(), parts.next(), parts.next(), parts.next())
+    else {
+        return false;
+    };
+    is_hex(version, 2)
+        && version != "ff"
+        && is_hex(trace, 32)
+        && is_id(trace)
+        && is_hex(parent, 16)
+        && is_id(parent)
+        && is_hex(flags, 2)
 }

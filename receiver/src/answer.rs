@@ -23,6 +23,8 @@ pub enum Answer {
     Accepted {
         duplicate: bool,
     },
+    /// A newer event of the same ref is stored, and stands for it.
+    Coalesced,
     /// Verified, and nothing follows from it.
     Ignored {
         reason: String,
@@ -49,6 +51,10 @@ pub enum Answer {
     },
     /// JetStream did not acknowledge in time.
     NotPublished,
+    /// Verified, and beyond the hook's rate for longer than can be waited.
+    HookBusy {
+        wait: Duration,
+    },
     /// Shutdown was requested.
     Draining,
 }
@@ -56,7 +62,7 @@ pub enum Answer {
 impl Answer {
     pub fn status(&self) -> StatusCode {
         match self {
-            Self::Accepted { .. } => StatusCode::ACCEPTED,
+            Self::Accepted { .. } | Self::Coalesced => StatusCode::ACCEPTED,
             Self::Ignored { .. } => StatusCode::OK,
             Self::Unreadable { .. } | Self::BodyIncomplete => StatusCode::BAD_REQUEST,
             Self::Refused => StatusCode::UNAUTHORIZED,
@@ -67,7 +73,7 @@ impl Answer {
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::Busy | Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
-            Self::NotPublished | Self::Draining => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NotPublished | Self::HookBusy { .. } | Self::Draining => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -76,6 +82,7 @@ impl Answer {
         match self {
             Self::Accepted { duplicate: false } => "accepted",
             Self::Accepted { duplicate: true } => "duplicate",
+            Self::Coalesced => "coalesced",
             Self::Ignored { .. } => "ignored",
             Self::Unreadable { .. } => "unreadable",
             Self::Refused => "refused",
@@ -89,6 +96,7 @@ impl Answer {
             Self::Busy => "busy",
             Self::RateLimited { .. } => "rate_limited",
             Self::NotPublished => "not_published",
+            Self::HookBusy { .. } => "hook_busy",
             Self::Draining => "draining",
         }
     }
@@ -107,6 +115,7 @@ impl Answer {
         match self {
             Self::Accepted { duplicate: false } => "accepted".to_owned(),
             Self::Accepted { duplicate: true } => "accepted: it was delivered before".to_owned(),
+            Self::Coalesced => "accepted: a newer push of the same ref stands for it".to_owned(),
             Self::Ignored { reason } => format!("nothing to do: {reason}"),
             Self::Unreadable { reason } => format!("verified, and not readable: {reason}"),
             Self::Refused => "missing or bad signature".to_owned(),
@@ -120,6 +129,7 @@ impl Answer {
             Self::Busy => "too much at once, try again".to_owned(),
             Self::RateLimited { .. } => "too many requests, try again later".to_owned(),
             Self::NotPublished => "not stored, try again".to_owned(),
+            Self::HookBusy { .. } => "too many deliveries, try again later".to_owned(),
             Self::Draining => "shutting down, try again".to_owned(),
         }
     }
@@ -139,7 +149,7 @@ impl Answer {
             Self::Busy | Self::NotPublished | Self::Draining => {
                 headers.insert(RETRY_AFTER, RETRY_AFTER_SECONDS);
             }
-            Self::RateLimited { wait } => {
+            Self::RateLimited { wait } | Self::HookBusy { wait } => {
                 headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(wait)));
             }
             _ => {}
@@ -164,6 +174,8 @@ impl Answer {
             | Self::RateLimited { .. }
             | Self::Draining => true,
             Self::Accepted { .. }
+            | Self::Coalesced
+            | Self::HookBusy { .. }
             | Self::Ignored { .. }
             | Self::Unreadable { .. }
             | Self::Refused

@@ -83,7 +83,6 @@ impl Delivery {
         let repository = RepositoryId::from_hook(self.hook.host(), self.hook.prefix(), &push.full_name)
             .map_err(Unreadable::Repository)?;
         let id = verified.message_id(&subject::commit(&repository, &push.reference));
-        let traceparent = self.headers.get("traceparent").and_then(|value| value.to_str().ok());
         let event = CommitEvent {
             version: CommitEvent::VERSION,
             repository,
@@ -94,7 +93,8 @@ impl Delivery {
             hook: self.hook.path().to_owned(),
             delivery: delivery.to_owned(),
             received_at: self.received_at,
-            traceparent: traceparent.map(str::to_owned),
+            // Not the sender's word, but how the delivery came here: `deliver` adds it.
+            traceparent: None,
         };
         Ok(Identified { event, id })
     }

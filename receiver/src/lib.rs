@@ -11,7 +11,8 @@
 //! 4. [`body`]: a bounded read, out of a memory budget that all share.
 //! 5. [`judge`]: pure from here to the event. [`verify`] makes a proof of the raw bytes, [`payload`] reads only what is
 //!    proven, the hook's host and the verified name make the repository.
-//! 6. [`publish`]: to JetStream, until it acknowledges.
+//! 6. `deliver` owns it from the last byte of the body on: [`coalesce`]d to the newest of its ref above the hook's rate,
+//!    then [`publish`]ed to JetStream, until it acknowledges, with its [`trace`] context.
 //! 7. [`answer`]: one table from outcomes to statuses. `record` logs the delivery in one line, unless [`refusals`] has
 //!    seen too many like it, and counts it in [`metrics`].
 //!
@@ -26,8 +27,10 @@ pub mod allow;
 pub mod answer;
 pub mod body;
 pub mod check;
+pub mod coalesce;
 pub mod config;
 mod connections;
+mod deliver;
 mod descriptors;
 pub mod forwarded;
 pub mod judge;
@@ -50,6 +53,7 @@ pub mod serve;
 pub mod sign;
 pub mod sweep;
 pub mod tls;
+pub mod trace;
 pub mod verify;
 
 pub use config::Config;

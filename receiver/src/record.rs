@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
+use http::HeaderMap;
 use towline_proto::CommitEvent;
 
 use crate::answer::Answer;
@@ -12,12 +13,17 @@ use crate::config::Hook;
 use crate::forwarded;
 use crate::metrics::{ClassLabels, DeliveryLabels, Metrics, event_label};
 use crate::refusals::{Alike, Refusals};
+use crate::trace::TraceContext;
 use crate::verify::{Names, Refusal};
 
 /// One request on its way. Every text in it is sanitised where it is read.
 #[derive(Debug)]
 pub(crate) struct Record {
-    pub(crate) request: String,
+    id: u64,
+    request: String,
+    trace: Option<TraceContext>,
+    /// The trace is one that a verified delivery began or came with.
+    has_begun: bool,
     client: IpAddr,
     started: Instant,
     hook: String,
@@ -36,9 +42,12 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    pub(crate) fn start(request: String, client: IpAddr) -> Self {
+    pub(crate) fn start(id: u64, client: IpAddr) -> Self {
         Self {
-            request,
+            id,
+            request: format!("{id:016x}"),
+            trace: None,
+            has_begun: false,
             client,
             started: Instant::now(),
             hook: String::new(),
@@ -62,6 +71,20 @@ impl Record {
 
     pub(crate) fn set_names(&mut self, names: Names) {
         (self.event, self.delivery) = (names.event, names.delivery);
+    }
+
+    pub(crate) fn set_trace(&mut self, headers: &HeaderMap) {
+        self.trace = TraceContext::from_headers(headers);
+    }
+
+    /// From here on it is known who sent the trace context, if there is one; there always is one afterwards.
+    pub(crate) fn begin_trace(&mut self) {
+        self.has_begun = true;
+        self.trace();
+    }
+
+    pub(crate) fn trace(&mut self) -> &TraceContext {
+        self.trace.get_or_insert_with(|| TraceContext::start(self.id, fastrand::u64(..)))
     }
 
     pub(crate) fn set_body_bytes(&mut self, bytes: usize) {
@@ -105,6 +128,7 @@ impl Record {
         let class = ClassLabels { class: answer.class() };
         metrics.delivery_duration.get_or_create(&class).observe(duration.as_secs_f64());
         metrics.body_bytes.inc_by(self.body_bytes);
+        let trace_id = self.trace.as_ref().filter(|_| self.has_begun).map(TraceContext::trace_id);
         macro_rules! line {
             ($level:ident) => {
                 tracing::$level!(
@@ -117,6 +141,7 @@ impl Record {
                     repository = self.repository,
                     reference = self.reference,
                     after = self.after,
+                    trace_id,
                     outcome,
                     status,
                     reason = self.reason,
@@ -137,7 +162,7 @@ impl Record {
             }
         }
         match answer {
-            Answer::Accepted { .. } | Answer::Ignored { .. } | Answer::Draining => line!(info),
+            Answer::Accepted { .. } | Answer::Coalesced | Answer::Ignored { .. } | Answer::Draining => line!(info),
             Answer::NoSuchHook | Answer::MethodNotAllowed => line!(debug),
             Answer::Unreadable { .. }
             | Answer::Refused
@@ -148,6 +173,7 @@ impl Record {
             | Answer::BodyIncomplete
             | Answer::Busy
             | Answer::RateLimited { .. }
+            | Answer::HookBusy { .. }
             | Answer::NotPublished => line!(warn),
         }
     }
@@ -165,6 +191,8 @@ impl Record {
             | Answer::RateLimited { .. }
             | Answer::Draining => answer.outcome(),
             Answer::Accepted { .. }
+            | Answer::Coalesced
+            | Answer::HookBusy { .. }
             | Answer::Ignored { .. }
             | Answer::Unreadable { .. }
             | Answer::NotPublished

@@ -4,14 +4,13 @@ use std::sync::Arc;
 
 use prometheus_client::registry::Registry;
 use towline_daemon::admin::{self, Readiness};
-use towline_daemon::nats::NatsError;
 use towline_daemon::shutdown::Shutdown;
 use towline_daemon::tasks::{TaskFailure, Tasks, WhenItEnds};
 
 use crate::config::Config;
 use crate::listener::{self, ListenError};
 use crate::metrics::Metrics;
-use crate::publish::Publisher;
+use crate::publish::{ConnectError, Publisher};
 use crate::reload::{self, ReloadMetrics};
 use crate::serve::Server;
 use crate::sweep::{self, Sweeper};
@@ -20,7 +19,7 @@ use crate::sweep::{self, Sweeper};
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     #[error(transparent)]
-    Nats(#[from] NatsError),
+    Connect(#[from] ConnectError),
     #[error(transparent)]
     Listen(#[from] ListenError),
     #[error(transparent)]
@@ -39,8 +38,8 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), RunError> {
     let sweep_metrics = sweep::Metrics::register(&mut registry);
     let reload_metrics = ReloadMetrics::register(&mut registry);
     let readiness = Readiness::new();
-    let publisher =
-        Publisher::connect(config.nats(), readiness.clone(), limits.publish_timeout, limits.connections_max).await?;
+    let in_flight_max = limits.rates.deliveries_in_flight_max;
+    let publisher = Publisher::connect(config.nats(), readiness.clone(), limits.publish_timeout, in_flight_max).await?;
     let listener = listener::bind(config.listen()).await?;
 
     let server = Arc::new(Server::new(&config, publisher.clone(), metrics, shutdown.clone()));

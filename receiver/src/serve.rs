@@ -18,25 +18,21 @@ use jiff::Timestamp;
 use prometheus_client::registry::{Registry, Unit};
 use tokio_util::task::TaskTracker;
 use towline_daemon::shutdown::Shutdown;
-use towline_proto::subject;
 
 use crate::admit::Admission;
 use crate::answer::Answer;
 use crate::body::{self, Budget, Held};
 use crate::config::Config;
+use crate::deliver::{Deliverer, Place, judge_with_newest_secrets};
 use crate::forwarded::{self, Proxies};
-use crate::judge::{Delivery, Identified, Judged, Judgement};
+use crate::judge::{Delivery, Judged, Judgement};
 use crate::limits::Limits;
-use crate::metrics::{FailureLabels, LimitLabels, Metrics, ReadAtScrape, ReasonLabels};
-use crate::publish::{Message, Publisher};
+use crate::metrics::{FailureLabels, LimitLabels, Metrics, ReadAtScrape};
+use crate::publish::Publisher;
 use crate::record::Record;
 use crate::refusals::Refusals;
 use crate::route::{self, Routes};
 use crate::verify;
-
-/// Hashing and parsing this much takes about a millisecond; larger bodies go to a thread of their own, so that others'
-/// deliveries do not wait for them.
-const INLINE_BYTES_MAX: usize = 256 * 1024;
 
 /// What every request needs; one for the process.
 pub struct Server {
@@ -46,7 +42,7 @@ pub struct Server {
     budget: Budget,
     admission: Arc<Admission>,
     refusals: Mutex<Refusals>,
-    publisher: Publisher,
+    deliverer: Deliverer,
     metrics: Metrics,
     shutdown: Shutdown,
     /// Deliveries whose body is complete.
@@ -65,7 +61,7 @@ impl Server {
             budget: Budget::new(&limits),
             admission: Arc::new(Admission::new(&limits.rates)),
             refusals: Mutex::default(),
-            publisher,
+            deliverer: Deliverer::new(config.hooks(), limits, publisher, metrics.clone(), shutdown.clone()),
             metrics,
             shutdown,
             deliveries: TaskTracker::new(),
@@ -86,7 +82,7 @@ impl Server {
     }
 
     /// Adds to the metrics what is kept here and not counted.
-    pub fn register(&self, registry: &mut Registry) {
+    pub fn register(self: &Arc<Self>, registry: &mut Registry) {
         let budget = self.budget.clone();
         ReadAtScrape {
             name: "bodies_held",
@@ -101,6 +97,14 @@ impl Server {
             help: "Addresses whose recent requests or failures are remembered",
             unit: None,
             read: move || admission.addresses() as u64,
+        }
+        .register(registry);
+        let server = Arc::clone(self);
+        ReadAtScrape {
+            name: "refs_waiting",
+            help: "Refs whose newest event waits for its hook's rate",
+            unit: None,
+            read: move || server.deliverer.waiting() as u64,
         }
         .register(registry);
     }
@@ -121,15 +125,23 @@ impl Server {
     where
         B: Body<Data = Bytes> + Unpin,
     {
-        let request_id = format!("{:016x}", fastrand::u64(..));
+        let id = fastrand::u64(1..);
+        let request_id = format!("{id:016x}");
         let client = self.client(request.headers(), peer);
-        let mut record = Record::start(request_id.clone(), client);
+        let mut record = Record::start(id, client);
         let answer = match self.receive(request, client, &mut record).await {
-            Ok((delivery, held)) => {
+            Ok((delivery, held, place)) => {
                 let server = Arc::clone(&self);
                 // Dropping the handle, as a hang-up does, leaves the task running; it is awaited in `drained`.
-                let work = self.deliveries.spawn(async move { server.deliver(delivery, held, record).await });
-                work.await.unwrap_or(Answer::NotPublished)
+                let work = self.deliveries.spawn(async move {
+                    let answer = server.deliver(delivery, held, record).await;
+                    drop(place);
+                    answer
+                });
+                work.await.unwrap_or_else(|_panicked| {
+                    tracing::error!(request = request_id, outcome = "not_published", "the delivery's task panicked");
+                    Answer::NotPublished
+                })
             }
             Err(answer) => {
                 record.finish(&answer, &self.metrics, &self.refusals);
@@ -165,7 +177,9 @@ impl Server {
         let interval = self.limits.rates.refusals_log_interval;
         while !self.shutdown.is_requested() {
             tokio::select! {
-                () = self.shutdown.requested() => {}
+                () = self.shutdown.requested() => {
+                    self.deliverer.give_up_at();
+                }
                 () = tokio::time::sleep(interval) => self.summarise(),
             }
         }
@@ -183,22 +197,24 @@ impl Server {
         request: Request<B>,
         client: IpAddr,
         record: &mut Record,
-    ) -> Result<(Delivery, Held), Answer>
+    ) -> Result<(Delivery, Held, Place), Answer>
     where
         B: Body<Data = Bytes> + Unpin,
     {
         let (head, body) = request.into_parts();
         let hook = self.routes.find(head.uri.path())?;
         record.set_hook(&hook);
-        record.set_names(verify::names(hook.provider(), &head.headers));
         self.admit(record)?;
+        record.set_names(verify::names(hook.provider(), &head.headers));
+        record.set_trace(&head.headers);
         let length = route::check(&head.method, &head.headers, hook.provider(), self.limits.body_bytes_max)?;
         if self.shutdown.is_requested() {
             return Err(Answer::Draining);
         }
         let held = body::read(body, length, &self.limits, self.budget.share(client)).await?;
         record.set_body_bytes(held.bytes.len());
-        Ok((Delivery { hook, headers: head.headers, received_at: Timestamp::now() }, held))
+        let place = self.deliverer.take_place()?;
+        Ok((Delivery { hook, headers: head.headers, received_at: Timestamp::now() }, held, place))
     }
 
     /// Everything after the last byte of the body.
@@ -214,6 +230,7 @@ impl Server {
         let client = record.client();
         if judgement.is_verified() {
             self.admission.verified(client);
+            record.begin_trace();
         }
         let answer = match judgement {
             Judgement::Refuse(refusal) => {
@@ -223,7 +240,7 @@ impl Server {
                 record.set_refusal(&refusal);
                 Answer::Refused
             }
-            Judgement::Publish(events) => self.publish(events, &mut record).await,
+            Judgement::Publish(events) => self.deliverer.publish(&hook, events, &mut record).await,
             Judgement::Answer { answer, reason } => {
                 record.set_reason(reason);
                 answer
@@ -232,51 +249,4 @@ impl Server {
         record.finish(&answer, &self.metrics, &self.refusals);
         answer
     }
-
-    /// All events of a delivery; one that is not published makes the sender try again with all of them.
-    async fn publish(&self, events: Vec<Identified>, record: &mut Record) -> Answer {
-        let mut all_duplicates = true;
-        for Identified { event, id } in events {
-            record.set_commit(&event);
-            let message = Message {
-                subject: subject::commit(&event.repository, &event.reference),
-                id,
-                payload: Bytes::from(event.encode()),
-            };
-            match self.publisher.publish(&message).await {
-                Ok(published) => {
-                    record.set_sequence(published.sequence);
-                    all_duplicates &= published.duplicate;
-                }
-                Err(error) => {
-                    self.metrics.publish_errors.get_or_create(&ReasonLabels { reason: error.reason() }).inc();
-                    record.set_reason(&error);
-                    return Answer::NotPublished;
-                }
-            }
-        }
-        Answer::Accepted { duplicate: all_duplicates }
-    }
-}
-
-/// A delivery that matches no secret may be signed with one that has just been written to its file.
-async fn judge_with_newest_secrets(delivery: Delivery, body: Bytes) -> Judged {
-    let delivery = Arc::new(delivery);
-    let secrets = delivery.hook.secrets();
-    let tried = secrets.good();
-    let judged = judge_off_the_loop(Arc::clone(&delivery), body.clone()).await;
-    if judged.is_refused() && secrets.look_again(&tried).await {
-        return judge_off_the_loop(Arc::clone(&delivery), body).await;
-    }
-    judged
-}
-
-async fn judge_off_the_loop(delivery: Arc<Delivery>, body: Bytes) -> Judged {
-    if body.len() <= INLINE_BYTES_MAX {
-        return delivery.judge(body);
-    }
-    let judged = tokio::task::spawn_blocking(move || delivery.judge(body)).await;
-    judged.unwrap_or_else(|_panicked| {
-        Judgement::answer(Answer::NotPublished, "judging the delivery panicked".to_owned()).into()
-    })
 }

@@ -163,6 +163,17 @@ async fn all_strangers_together_have_a_rate_and_known_senders_have_their_own() {
     }
 }
 
+#[tokio::test]
+async fn a_hook_beyond_its_rate_is_told_when_and_no_other_client_is_concerned() {
+    let world = World::new("deliveries_per_second = 1\ndeliveries_burst = 1").await;
+    // Both end without NATS; the second would have to wait for longer than there is.
+    assert_eq!(world.send("192.0.2.1", push("refs/heads/a")).await, (StatusCode::SERVICE_UNAVAILABLE, Some(10)));
+    assert_eq!(world.send("192.0.2.1", push("refs/heads/b")).await, (StatusCode::SERVICE_UNAVAILABLE, Some(1)));
+    assert!(world.counted("rate_limited_total{limit=\"hook\"} 1"), "{}", world.metrics());
+    assert!(world.counted("deliveries_in_flight 0"), "{}", world.metrics());
+    assert_eq!(world.send("192.0.2.1", signed("secret", "ping")).await, OK, "only what is published costs a token");
+}
+
 /// Names, units, HELP and TYPE as Prometheus and OpenMetrics want them, for whatever is exposed.
 #[tokio::test]
 async fn metrics_keep_to_the_conventions() {

@@ -8,6 +8,7 @@
 
 mod answers;
 mod attack;
+mod coalesce;
 mod drain;
 mod fake_github;
 mod gitea;
