@@ -97,6 +97,11 @@ impl Admission {
         self.lock().senders.add(subscriber(client));
     }
 
+    /// Whether it is a known sender's address.
+    pub fn knows(&self, client: IpAddr) -> bool {
+        self.lock().senders.know(&subscriber(client))
+    }
+
     /// How many addresses are remembered.
     pub(crate) fn addresses(&self) -> usize {
         let memory = self.lock();

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use http::HeaderMap;
-use towline_proto::CommitEvent;
+use towline_proto::{CommitEvent, bounds};
 
 use crate::answer::Answer;
 use crate::config::Hook;
@@ -15,6 +15,9 @@ use crate::metrics::{ClassLabels, DeliveryLabels, Metrics, event_label};
 use crate::refusals::{Alike, Refusals};
 use crate::trace::TraceContext;
 use crate::verify::{Names, Refusal};
+
+/// Of a path that no hook has, in a log line: the paths people choose are a fifth of it.
+const PATH_BYTES_MAX: usize = 128;
 
 /// One request on its way. Every text in it is sanitised where it is read.
 #[derive(Debug)]
@@ -114,8 +117,13 @@ impl Record {
         self.reason = reason.to_string();
     }
 
-    /// Counts and logs. Requests that never named a hook are not worth a line each at `info`: anybody can send them.
-    pub(crate) fn finish(self, answer: &Answer, metrics: &Metrics, refusals: &Mutex<Refusals>) {
+    /// A path that is no hook's. The commonest mistake in setting one up, so the line shows what was asked for.
+    pub(crate) fn set_unknown_path(&mut self, path: &str) {
+        self.reason = format!("no hook has the path {}", bounds::identifier(path, PATH_BYTES_MAX));
+    }
+
+    /// Counts and logs. Whether something verified came from the client's address before decides whose lines are taken.
+    pub(crate) fn finish(self, answer: &Answer, metrics: &Metrics, refusals: &Mutex<Refusals>, is_known: bool) {
         let (outcome, status) = (answer.outcome(), answer.status().as_u16());
         let duration = self.started.elapsed();
         let labels = DeliveryLabels {
@@ -154,7 +162,7 @@ impl Record {
         }
         if let Some(alike) = self.alike(answer) {
             let mut refusals = refusals.lock().unwrap_or_else(PoisonError::into_inner);
-            let has_a_line = refusals.note(alike);
+            let has_a_line = refusals.note(alike, is_known);
             drop(refusals);
             if !has_a_line {
                 metrics.log_lines_left_out.inc();
@@ -163,8 +171,9 @@ impl Record {
         }
         match answer {
             Answer::Accepted { .. } | Answer::Coalesced | Answer::Ignored { .. } | Answer::Draining => line!(info),
-            Answer::NoSuchHook | Answer::MethodNotAllowed => line!(debug),
-            Answer::Unreadable { .. }
+            Answer::NoSuchHook
+            | Answer::MethodNotAllowed
+            | Answer::Unreadable { .. }
             | Answer::Refused
             | Answer::UnsupportedType
             | Answer::LengthRequired
@@ -182,7 +191,9 @@ impl Record {
     fn alike(&self, answer: &Answer) -> Option<Alike> {
         let reason = match answer {
             Answer::Refused => self.refusal,
-            Answer::UnsupportedType
+            Answer::NoSuchHook
+            | Answer::MethodNotAllowed
+            | Answer::UnsupportedType
             | Answer::LengthRequired
             | Answer::BodyTooLarge
             | Answer::BodyTimeout
@@ -195,9 +206,7 @@ impl Record {
             | Answer::HookBusy { .. }
             | Answer::Ignored { .. }
             | Answer::Unreadable { .. }
-            | Answer::NotPublished
-            | Answer::NoSuchHook
-            | Answer::MethodNotAllowed => return None,
+            | Answer::NotPublished => return None,
         };
         Some(Alike { hook: self.hook.clone(), client: forwarded::subscriber(self.client), reason })
     }

@@ -144,7 +144,7 @@ impl Server {
                 })
             }
             Err(answer) => {
-                record.finish(&answer, &self.metrics, &self.refusals);
+                self.finish(record, &answer);
                 answer
             }
         };
@@ -170,6 +170,11 @@ impl Server {
             record.set_reason(turned);
             Answer::RateLimited { wait: turned.wait }
         })
+    }
+
+    fn finish(&self, record: Record, answer: &Answer) {
+        let is_known = self.admission.knows(record.client());
+        record.finish(answer, &self.metrics, &self.refusals, is_known);
     }
 
     /// Tells now and then of the refusals that had no line of their own, until shutdown.
@@ -202,7 +207,8 @@ impl Server {
         B: Body<Data = Bytes> + Unpin,
     {
         let (head, body) = request.into_parts();
-        let hook = self.routes.find(head.uri.path())?;
+        let path = head.uri.path();
+        let hook = self.routes.find(path).inspect_err(|_| record.set_unknown_path(path))?;
         record.set_hook(&hook);
         self.admit(record)?;
         record.set_names(verify::names(hook.provider(), &head.headers));
@@ -246,7 +252,7 @@ impl Server {
                 answer
             }
         };
-        record.finish(&answer, &self.metrics, &self.refusals);
+        self.finish(record, &answer);
         answer
     }
 }

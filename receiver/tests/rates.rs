@@ -149,6 +149,24 @@ async fn failures_turn_a_stranger_away_and_no_sender_who_shares_his_address() {
     assert!(world.counted("log_lines_left_out_total 1"), "{}", world.metrics());
 }
 
+/// A wrong path is the commonest mistake in setting up a hook: it has its line, and not without end.
+#[tokio::test]
+async fn a_wrong_path_and_a_wrong_method_have_their_log_lines() {
+    let world = World::new("").await;
+    for _ in 0..6 {
+        let (mut head, body) = signed("secret", "ping").into_parts();
+        head.uri = "/hooks/githab".parse().unwrap();
+        assert_eq!(world.send("192.0.2.1", Request::from_parts(head, body)).await.0, StatusCode::NOT_FOUND);
+    }
+    assert!(world.counted("log_lines_left_out_total 1"), "{}", world.metrics());
+    for _ in 0..6 {
+        let (mut head, body) = signed("secret", "ping").into_parts();
+        head.method = http::Method::PUT;
+        assert_eq!(world.send("192.0.2.1", Request::from_parts(head, body)).await.0, StatusCode::METHOD_NOT_ALLOWED);
+    }
+    assert!(world.counted("log_lines_left_out_total 2"), "{}", world.metrics());
+}
+
 #[tokio::test]
 async fn all_strangers_together_have_a_rate_and_known_senders_have_their_own() {
     let world = World::new("requests_per_second = 1\nrequests_burst = 4").await;
