@@ -7,9 +7,10 @@
 //! The stream is checked, never created: `towline fleet init` does that, with rights the receiver does not have.
 
 mod acks;
+mod link;
 mod stream;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::connection::State;
@@ -20,17 +21,18 @@ use async_nats::{Client, Subscriber};
 use bytes::Bytes;
 use futures::StreamExt;
 use prometheus_client::metrics::counter::Counter;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use towline_daemon::admin::Readiness;
-use towline_daemon::nats::{self, Event, NatsError, Settings};
+use towline_daemon::nats::{self, NatsError, Settings};
 use towline_daemon::shutdown::Shutdown;
 use towline_proto::streams;
 
 use crate::trace::TraceContext;
 use acks::{Acks, Expected, Reply};
+use link::Link;
 
 /// Below `_INBOX`, so that permissions for `_INBOX.>` do, and apart, so that narrower ones can be given.
 const INBOX_PREFIX: &str = "_INBOX.receiver";
@@ -51,8 +53,7 @@ const STREAM_CHECK_INTERVAL: Duration = Duration::from_secs(15);
 /// While something is missing, somebody is waiting for it to be there.
 const STREAM_CHECK_INTERVAL_UNREADY: Duration = Duration::from_secs(2);
 
-/// Names of the readiness checks.
-const CHECK_CONNECTION: &str = "nats";
+/// The name of the readiness check.
 const CHECK_STREAM: &str = "stream";
 
 const NOT_CONNECTED: &str = "not connected to NATS";
@@ -99,22 +100,18 @@ pub enum ConnectError {
     Subscribe(#[source] async_nats::SubscribeError),
 }
 
-/// What the server refused last, and when: a missing permission is said beside the message, not in answer to it.
-type LastRefusal = Arc<Mutex<Option<(Instant, String)>>>;
-
 /// A connection to NATS that publishes. Clones share it.
 #[derive(Clone)]
 pub struct Publisher {
     client: Client,
     jetstream: jetstream::Context,
-    connected: watch::Receiver<bool>,
+    link: Arc<Link>,
     acks: Arc<Acks>,
     /// One for each event that waits for its acknowledgement.
     places: Arc<Semaphore>,
     /// Gives acknowledgements to those who wait for them; ends with the last clone.
     _router: Arc<JoinSet<()>>,
     router_ended: CancellationToken,
-    last_refusal: LastRefusal,
     readiness: Readiness,
 }
 
@@ -126,34 +123,11 @@ impl Publisher {
         timeout: Duration,
         in_flight_max: usize,
     ) -> Result<Self, ConnectError> {
-        readiness.set(CHECK_CONNECTION, Err("not connected yet".to_owned()));
+        let link = Arc::new(Link::new(readiness.clone()));
         readiness.set(CHECK_STREAM, Err(NOT_CONNECTED.to_owned()));
-        let (connected_sender, connected) = watch::channel(false);
-        let last_refusal = LastRefusal::default();
-        let (refusal, checks) = (Arc::clone(&last_refusal), readiness.clone());
-        let client =
-            nats::connect(settings, "towline-receiver", Some(INBOX_PREFIX.to_owned()), move |event| match event {
-                Event::Connected => {
-                    checks.set(CHECK_CONNECTION, Ok(()));
-                    connected_sender.send_replace(true);
-                }
-                Event::Disconnected => {
-                    checks.set(CHECK_CONNECTION, Err("disconnected".to_owned()));
-                    connected_sender.send_replace(false);
-                }
-                Event::ServerError(text) => {
-                    tracing::warn!(error = text, "nats server error");
-                    *refusal.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), text));
-                }
-                Event::ClientError(text) => {
-                    tracing::debug!(error = text, "nats client error");
-                    if !*connected_sender.borrow() {
-                        checks.set(CHECK_CONNECTION, Err(text));
-                    }
-                }
-                Event::SlowConsumer => {}
-            })
-            .await?;
+        let told = Arc::clone(&link);
+        let inbox = Some(INBOX_PREFIX.to_owned());
+        let client = nats::connect(settings, "towline-receiver", inbox, move |event| told.tell(event)).await?;
         let acks = Acks::new(&client.new_inbox(), streams::COMMITS);
         // Before any event in the same connection's order, and repeated by the client after every reconnect.
         let replies = client.subscribe(acks.wildcard()).await.map_err(ConnectError::Subscribe)?;
@@ -164,12 +138,11 @@ impl Publisher {
         Ok(Self {
             client,
             jetstream,
-            connected,
+            link,
             acks,
             places: Arc::new(Semaphore::new(in_flight_max)),
             _router: Arc::new(router),
             router_ended,
-            last_refusal,
             readiness,
         })
     }
@@ -184,7 +157,7 @@ impl Publisher {
         attempts: &Counter,
     ) -> Result<Published, PublishError> {
         let started = Instant::now();
-        let unanswered = || PublishError::NoAcknowledgement { refused: self.refused_since(started) };
+        let unanswered = || PublishError::NoAcknowledgement { refused: self.link.refused_since(started) };
         let place = tokio::time::timeout_at(deadline, self.places.acquire()).await;
         let (Ok(Ok(_place)), expected) = (place, self.acks.expect()) else { return Err(unanswered()) };
         let headers = headers(&message);
@@ -227,7 +200,7 @@ impl Publisher {
 
     /// What comes back for an event; nothing in time, or nothing any more because the connection is lost.
     async fn reply(&self, expected: &Expected, until: Instant) -> Option<Reply> {
-        let mut connected = self.connected.clone();
+        let mut connected = self.link.subscribe();
         tokio::select! {
             reply = expected.reply() => Some(reply),
             Ok(_) = connected.wait_for(|connected| !connected) => None,
@@ -236,7 +209,7 @@ impl Publisher {
     }
 
     async fn is_connected_until(&self, deadline: Instant) -> bool {
-        let mut changes = self.connected.clone();
+        let mut changes = self.link.subscribe();
         while self.client.connection_state() != State::Connected {
             if Instant::now() >= deadline {
                 return false;
@@ -247,17 +220,13 @@ impl Publisher {
         true
     }
 
-    fn refused_since(&self, moment: Instant) -> Option<String> {
-        let last = self.last_refusal.lock().unwrap_or_else(PoisonError::into_inner);
-        last.as_ref().filter(|(when, _)| *when >= moment).map(|(_, text)| text.clone())
-    }
-
-    /// Looks at the stream after every connect and now and then, until shutdown; the result is a readiness check.
+    /// Looks at connection and stream after every connect and now and then, until shutdown; the results are readiness checks.
     pub async fn watch_stream(self, shutdown: Shutdown) -> Result<(), std::convert::Infallible> {
-        let mut connected = self.connected.clone();
+        let mut connected = self.link.subscribe();
         while !shutdown.is_requested() {
             connected.borrow_and_update();
             let is_connected = self.client.connection_state() == State::Connected;
+            self.link.see(is_connected);
             let state = if is_connected { stream::check(&self.jetstream).await } else { Err(NOT_CONNECTED.to_owned()) };
             let pause = if state.is_ok() { STREAM_CHECK_INTERVAL } else { STREAM_CHECK_INTERVAL_UNREADY };
             self.readiness.set(CHECK_STREAM, state);
