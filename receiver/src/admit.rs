@@ -5,8 +5,10 @@
 //! for whoever makes a repository there, with whatever secret he likes. So what strangers do must not count against a
 //! sender who shares their address: **an address from which something verified came is a known sender's**, and only its
 //! own request rate holds for it. Neither failures nor the rate of all strangers shut it out; it costs a secret to get
-//! there, and what failures cost at that rate is bounded by the bounds of bodies. What remains: until its first verified
-//! delivery after a start, a sender who shares an address with an attacker competes with him for ten attempts a second.
+//! there, and what failures cost at that rate is bounded by the bounds of bodies. So are the networks that the
+//! configuration names as senders', from the start. What remains where it names none: until its first verified delivery
+//! after a start, or from a new address, a sender competes with all strangers, and with whom he shares it for ten
+//! attempts a second.
 
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -15,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use crate::forwarded::subscriber;
 use crate::limits::Rates;
+use crate::networks::Networks;
 use crate::rate::{Bucket, Buckets, Empty, Rate};
 
 /// Addresses with a bucket that is not full; some 200 bytes each, 3 MiB. A punished one is forgotten only after as many
@@ -43,6 +46,8 @@ pub struct Turned {
 /// What is remembered of addresses.
 pub struct Admission {
     strangers: Rate,
+    /// Known by configuration.
+    senders: Networks,
     memory: Mutex<Memory>,
 }
 
@@ -61,24 +66,25 @@ struct Senders {
 }
 
 impl Admission {
-    pub fn new(rates: &Rates) -> Self {
+    pub fn new(rates: &Rates, senders: Networks) -> Self {
         let memory = Memory {
             requests: Buckets::new(rates.address, ADDRESSES_MAX),
             failures: Buckets::new(rates.failures, ADDRESSES_MAX),
             strangers: Bucket::default(),
             senders: Senders::default(),
         };
-        Self { strangers: rates.strangers, memory: Mutex::new(memory) }
+        Self { strangers: rates.strangers, senders, memory: Mutex::new(memory) }
     }
 
     /// A request came whose body is not read yet.
     pub fn admit(&self, client: IpAddr, now: Instant) -> Result<(), Turned> {
         let turned = |limit| move |Empty { wait }: Empty| Turned { limit, wait };
+        let is_configured = self.senders.contain(client);
         let client = subscriber(client);
         let mut memory = self.lock();
         let memory = &mut *memory;
         memory.requests.take(&client, now).map_err(turned(Limit::Address))?;
-        if memory.senders.know(&client) {
+        if is_configured || memory.senders.know(&client) {
             return Ok(());
         }
         memory.failures.look(&client, now).map_err(turned(Limit::Failures))?;
@@ -99,7 +105,7 @@ impl Admission {
 
     /// Whether it is a known sender's address.
     pub fn knows(&self, client: IpAddr) -> bool {
-        self.lock().senders.know(&subscriber(client))
+        self.senders.contain(client) || self.lock().senders.know(&subscriber(client))
     }
 
     /// How many addresses are remembered.
@@ -150,12 +156,16 @@ mod tests {
     use super::*;
 
     fn admission() -> Admission {
-        Admission::new(&Rates {
+        let mut senders = Networks::default();
+        senders.add("203.0.113.0/24").unwrap();
+        senders.add("2001:db8:ffff::/120").unwrap();
+        let rates = Rates {
             address: Rate::new(10, 20),
             strangers: Rate::new(10, 30),
             failures: Rate::new(1, 3),
             ..Rates::default()
-        })
+        };
+        Admission::new(&rates, senders)
     }
 
     fn address(text: &str) -> IpAddr {
@@ -200,6 +210,25 @@ mod tests {
         let admitted = (0..200).filter(|n| admission.admit(address(&format!("198.51.100.{n}")), now).is_ok()).count();
         assert_eq!(admitted, 30);
         assert_eq!(admission.admit(sender, now), Ok(()));
+    }
+
+    #[test]
+    fn configured_senders_are_known_from_the_start_and_keep_their_own_rate() {
+        let (admission, now) = (admission(), Instant::now());
+        for n in 0..200 {
+            let _turned = admission.admit(address(&format!("198.51.100.{n}")), now);
+        }
+        assert_eq!(admission.admit(address("198.51.100.250"), now).unwrap_err().limit, Limit::Strangers);
+        for sender in ["203.0.113.7", "::ffff:203.0.113.8", "2001:db8:ffff::1"] {
+            (0..9).for_each(|_| admission.failed(address(sender), now));
+            assert!(admission.knows(address(sender)));
+            for _ in 0..20 {
+                assert_eq!(admission.admit(address(sender), now), Ok(()));
+            }
+            assert_eq!(admission.admit(address(sender), now).unwrap_err().limit, Limit::Address);
+        }
+        // In the same /64, and not in the network that was named.
+        assert!(!admission.knows(address("2001:db8:ffff::1:1")));
     }
 
     #[test]

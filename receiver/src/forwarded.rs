@@ -14,7 +14,9 @@ use std::str::FromStr;
 
 use http::header::FORWARDED;
 use http::{HeaderMap, HeaderName};
-use ipnet::{IpNet, Ipv4Net};
+
+/// Whose word is taken; none: nobody's.
+pub use crate::networks::Networks as Proxies;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
@@ -22,60 +24,12 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// A longer one is not read.
 const CHAIN_BYTES_MAX: usize = 4096;
 
-/// The networks whose word is taken. Empty: nobody's.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Proxies {
-    networks: Vec<IpNet>,
-}
-
-/// Why a text names no network of proxies.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ProxyError {
-    #[error("`{0}` is no address and no network like 10.0.0.0/8")]
-    NoNetwork(String),
-    #[error("`{0}` has bits beyond its prefix, did you mean `{1}`?")]
-    HostBits(String, IpNet),
-    #[error("`{0}` is everybody: a stranger could choose the address that limits are kept for")]
-    Everybody(String),
-}
-
 /// Who a request is from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Client {
     pub address: IpAddr,
     /// The peer says that it speaks for another, and is no configured proxy.
     pub disbelieved: bool,
-}
-
-impl Proxies {
-    pub fn add(&mut self, text: &str) -> Result<(), ProxyError> {
-        let unreadable = || ProxyError::NoNetwork(text.to_owned());
-        let written = match text.parse::<IpAddr>() {
-            Ok(address) => IpNet::from(address),
-            Err(_) => text.parse::<IpNet>().map_err(|_| unreadable())?,
-        };
-        if written.addr() != written.network() {
-            return Err(ProxyError::HostBits(text.to_owned(), written.trunc()));
-        }
-        if written.prefix_len() == 0 {
-            return Err(ProxyError::Everybody(text.to_owned()));
-        }
-        self.networks.push(as_ipv4(written).unwrap_or(written));
-        Ok(())
-    }
-
-    /// Whether this is a configured proxy's address.
-    pub fn contain(&self, address: IpAddr) -> bool {
-        let address = address.to_canonical();
-        self.networks.iter().any(|network| network.contains(&address))
-    }
-}
-
-/// `::ffff:a.b.c.d/n` is IPv4, as such addresses are.
-fn as_ipv4(network: IpNet) -> Option<IpNet> {
-    let IpNet::V6(v6) = network else { return None };
-    let (address, length) = (v6.addr().to_ipv4_mapped()?, v6.prefix_len().checked_sub(96)?);
-    Ipv4Net::new(address, length).ok().map(IpNet::V4)
 }
 
 /// The client of a request that this peer sent with these headers.

@@ -6,7 +6,7 @@
 //!    bounds. Checked before anything is opened; [`check`] tells a person what is in it.
 //! 2. [`listener`]: TCP and [`tls`], bounded in number (`connections`) and time (`pace`). [`serve`] takes each request
 //!    through the rest.
-//! 3. [`forwarded`]: whose request is it. [`route`]: path, method, content type, declared length. The path decides the [`provider`].
+//! 3. [`forwarded`], with the [`networks`] of proxies: whose request is it. [`route`]: path, method, content type, declared length. The path decides the [`provider`].
 //!    [`admit`]: may this address ask now ([`rate`])?
 //! 4. [`body`]: a bounded read, out of a memory budget that all share.
 //! 5. [`judge`]: pure from here to the event. [`verify`] makes a proof of the raw bytes, [`payload`] reads only what is
@@ -37,6 +37,7 @@ pub mod judge;
 pub mod limits;
 pub mod listener;
 pub mod metrics;
+pub mod networks;
 mod pace;
 pub mod payload;
 pub mod provider;

@@ -59,7 +59,7 @@ impl Server {
             proxies: config.proxies().clone(),
             limits,
             budget: Budget::new(&limits),
-            admission: Arc::new(Admission::new(&limits.rates)),
+            admission: Arc::new(Admission::new(&limits.rates, config.senders().clone())),
             refusals: Mutex::default(),
             deliverer: Deliverer::new(config.hooks(), limits, publisher, metrics.clone(), shutdown.clone()),
             metrics,

@@ -76,6 +76,7 @@ fn all_mistakes_at_once() {
     let text = r#"
 listen = "everywhere"
 proxies = ["10.0.0.0/8", "10.0.0.1/8", "proxy"]
+senders = ["192.30.252.0/22", "192.30.252.1/22", "::/0", "::ffff:0.0.0.0/96", "github.com"]
 [tls]
 cert = "$DIR/github"
 key = "$DIR/none"

@@ -35,7 +35,7 @@ impl World {
         let dir = folder.path().display();
         std::fs::write(folder.path().join("secret"), "secret").unwrap();
         let text = format!(
-            "listen = \"127.0.0.1:0\"\nproxies = [\"10.0.0.0/8\"]\n[nats]\nurl = \"nats://127.0.0.1:1\"\n\
+            "listen = \"127.0.0.1:0\"\nproxies = [\"10.0.0.0/8\"]\nsenders = [\"203.0.113.0/24\"]\n[nats]\nurl = \"nats://127.0.0.1:1\"\n\
              [limits]\npublish_timeout_ms = 50\n{limits}\n\
              [[hooks]]\npath = \"/hooks/github\"\nprovider = \"github\"\nhost = \"github.com\"\nsecrets = [\"{dir}/secret\"]\n"
         );
@@ -178,6 +178,10 @@ async fn all_strangers_together_have_a_rate_and_known_senders_have_their_own() {
     assert_eq!(world.send("198.51.100.9", unread(None)).await, (StatusCode::TOO_MANY_REQUESTS, Some(1)));
     for _ in 0..9 {
         assert_eq!(world.send("192.0.2.2", signed("secret", "ping")).await, OK);
+    }
+    // Never seen, and named in `senders`.
+    for _ in 0..9 {
+        assert_eq!(world.send("203.0.113.1", signed("secret", "ping")).await, OK);
     }
 }
 

@@ -14,6 +14,7 @@ use towline_daemon::nats;
 
 use crate::forwarded::Proxies;
 use crate::limits::{Limits, RawLimits};
+use crate::networks::Networks;
 use crate::sweep::{self, RawSweep, Sweep};
 use crate::tls::Tls;
 
@@ -27,6 +28,8 @@ struct Raw {
     admin: Option<String>,
     #[serde(default)]
     proxies: Vec<String>,
+    #[serde(default)]
+    senders: Vec<String>,
     tls: Option<RawTls>,
     nats: nats::Settings,
     #[serde(default)]
@@ -48,6 +51,7 @@ pub struct Config {
     listen: SocketAddr,
     admin: Option<SocketAddr>,
     proxies: Proxies,
+    senders: Networks,
     tls: Option<Tls>,
     nats: nats::Settings,
     hooks: Vec<Arc<Hook>>,
@@ -69,7 +73,8 @@ fn validate(raw: Raw, mut mistakes: Mistakes) -> Result<Config, ConfigError> {
     {
         mistakes.add("admin", "is the address of `listen`: it is not for the public, give it another port");
     }
-    let proxies = proxies(&raw.proxies, &mut mistakes);
+    let proxies = networks("proxies", &raw.proxies, &mut mistakes);
+    let senders = networks("senders", &raw.senders, &mut mistakes);
     let tls = raw.tls.map(|raw| certificate(&raw, &mut mistakes));
     if mistakes.check("nats", raw.nats.check()).is_some() {
         raw.nats.check_files().iter().for_each(|(key, error)| mistakes.add(format!("nats.{key}"), chain(error)));
@@ -80,7 +85,7 @@ fn validate(raw: Raw, mut mistakes: Mistakes) -> Result<Config, ConfigError> {
     let (Some(listen), admin, tls) = (listen, admin.flatten(), tls.flatten()) else {
         return Err(ConfigError::Mistakes(mistakes));
     };
-    mistakes.finish(Config { listen, admin, proxies, tls, nats: raw.nats, hooks, sweeps, limits })
+    mistakes.finish(Config { listen, admin, proxies, senders, tls, nats: raw.nats, hooks, sweeps, limits })
 }
 
 fn address(key: &str, text: &str, mistakes: &mut Mistakes) -> Option<SocketAddr> {
@@ -97,12 +102,12 @@ fn collide(one: SocketAddr, other: SocketAddr) -> bool {
     one.port() != 0 && one.port() == other.port() && overlap
 }
 
-fn proxies(raw: &[String], mistakes: &mut Mistakes) -> Proxies {
-    let mut proxies = Proxies::default();
+fn networks(key: &str, raw: &[String], mistakes: &mut Mistakes) -> Networks {
+    let mut networks = Networks::default();
     for (index, text) in raw.iter().enumerate() {
-        mistakes.check(format!("proxies[{index}]"), proxies.add(text));
+        mistakes.check(format!("{key}[{index}]"), networks.add(text));
     }
-    proxies
+    networks
 }
 
 fn certificate(raw: &RawTls, mistakes: &mut Mistakes) -> Option<Tls> {
@@ -122,6 +127,11 @@ impl Config {
     /// Who is believed about whom it speaks for.
     pub fn proxies(&self) -> &Proxies {
         &self.proxies
+    }
+
+    /// From where Git hosts send, as far as that was said: known senders from the start.
+    pub fn senders(&self) -> &Networks {
+        &self.senders
     }
 
     pub fn tls(&self) -> Option<&Tls> {
