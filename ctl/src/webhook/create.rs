@@ -28,7 +28,8 @@ pub(crate) struct Args {
     /// Let the Git host deliver without verifying the receiver's certificate
     #[arg(long)]
     no_verify_tls: bool,
-    /// Put a new hook in the place of one that is there, also where it looks right
+    /// Write all of a hook that is there again, also where it looks right; where the host's API does not change secrets
+    /// (Gitea, Forgejo), put a new hook in its place
     #[arg(long)]
     replace: bool,
     /// Ask for no test delivery
@@ -54,13 +55,18 @@ pub(crate) enum CreateError {
     NoSigning { id: u64, path: PathBuf },
     #[error("take the old webhook {old} away; the new one is {new}, and until the old one is deleted both deliver")]
     OldStays { old: u64, new: u64, source: HostError },
+    #[error(
+        "set the webhook up, and then to remove the new secret in {}, which no webhook has ({trouble}): remove it before \
+         you run this again", path.display()
+    )]
+    SecretStays { path: PathBuf, trouble: std::io::Error, source: HostError },
 }
 
 impl Fails for CreateError {
     fn exit(&self) -> Exit {
         match self {
             Self::Several { .. } | Self::NoSigning { .. } => Exit::No,
-            Self::OldStays { .. } => Exit::Failed,
+            Self::OldStays { .. } | Self::SecretStays { .. } => Exit::Failed,
         }
     }
 }
@@ -131,7 +137,7 @@ fn form(args: &Args) -> SecretForm {
 }
 
 async fn make(args: &Args, host: &Host, secret: SecretFile) -> Result<Done, Failure> {
-    let hook = host.create(&wanted(args, &secret)).await?;
+    let hook = carried(&secret, host.create(&wanted(args, &secret)).await)?;
     let (hook, secret) = settle(args, host, hook, secret).await?;
     Ok(Done { outcome: Outcome::Created, hook, corrected: Vec::new(), note: None, secret })
 }
@@ -140,11 +146,11 @@ async fn correct(args: &Args, host: &Host, old: Hook, secret: SecretFile) -> Res
     let mut corrected = expected::compare(&old, !args.no_verify_tls);
     corrected.retain(|finding| finding.deviation);
     let right = corrected.is_empty() && !secret.made_now && !args.replace;
-    let change = if args.replace { None } else { host.api.update(&old, &wanted(args, &secret)) };
-    let (outcome, hook, note) = match change {
+    // Where a hook can be changed it is: a second one with its address is refused by GitHub.
+    let (outcome, hook, note) = match host.api.update(&old, &wanted(args, &secret)) {
         // The secret cannot be compared, so it is always written.
         Some((verb, body)) => {
-            let hook = host.update(old.id, verb, body).await?;
+            let hook = carried(&secret, host.update(old.id, verb, body).await)?;
             let note = "the secret was written again, because hosts do not show it";
             if right { (Outcome::Unchanged, hook, Some(note)) } else { (Outcome::Updated, hook, None) }
         }
@@ -153,7 +159,7 @@ async fn correct(args: &Args, host: &Host, old: Hook, secret: SecretFile) -> Res
             return Ok(Done { outcome: Outcome::Unchanged, hook: old, corrected, note: Some(note), secret });
         }
         None => {
-            let hook = host.create(&wanted(args, &secret)).await?;
+            let hook = carried(&secret, host.create(&wanted(args, &secret)).await)?;
             let (old, new) = (old.id, hook.id);
             host.delete(old).await.map_err(|source| CreateError::OldStays { old, new, source })?;
             (
@@ -177,8 +183,21 @@ async fn settle(args: &Args, host: &Host, hook: Hook, secret: SecretFile) -> Res
     }
     let secret = secret_file::make_again(secret, SecretForm::Text)?;
     match host.api.update(&hook, &wanted(args, &secret)) {
-        Some((verb, body)) => Ok((host.update(hook.id, verb, body).await?, secret)),
+        Some((verb, body)) => Ok((carried(&secret, host.update(hook.id, verb, body).await)?, secret)),
         None => Err(CreateError::NoSigning { id: hook.id, path: secret.path }.into()),
+    }
+}
+
+/// A new secret that did not get to the host, as far as is known, does not stay: the next run would take it for the one that
+/// the hook has, and could not see that it is not. Without it, the next run makes another and writes that.
+fn carried(secret: &SecretFile, result: Result<Hook, HostError>) -> Result<Hook, Failure> {
+    let source = match result {
+        Err(error) if secret.made_now => error,
+        other => return other.map_err(Failure::from),
+    };
+    match std::fs::remove_file(&secret.path) {
+        Ok(()) => Err(source.into()),
+        Err(trouble) => Err(CreateError::SecretStays { path: secret.path.clone(), trouble, source }.into()),
     }
 }
 

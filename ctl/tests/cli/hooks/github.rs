@@ -98,8 +98,16 @@ impl State {
             .with("link", "<https://elsewhere.example/steal>; rel=\"next\", <https://elsewhere.example/>; rel=\"last\"")
     }
 
+    /// "Multiple webhooks can share the same `config` as long as those webhooks do not have any `events` that overlap."
     fn create(&mut self, mut hook: Value) -> Reply {
         assert_eq!(hook["name"], "web");
+        let events = |hook: &Value| hook["events"].as_array().unwrap().clone();
+        let overlaps = |other: &&Value| events(other).iter().any(|event| events(&hook).contains(event) || event == "*");
+        if self.hooks.iter().filter(overlaps).any(|other| other["config"]["url"] == hook["config"]["url"]) {
+            let error =
+                json!({"resource": "Hook", "code": "custom", "message": "Hook already exists on this repository"});
+            return Reply::new(422, json!({"message": "Validation Failed", "errors": [error]}));
+        }
         self.next += 1;
         hook["id"] = Value::from(self.next);
         self.hooks.push(hook.clone());
@@ -248,6 +256,18 @@ fn of_several_none_is_touched() {
     assert!(ran.stderr.contains("there is none"), "{}", ran.stderr);
     let ran = desk.run("check", &[]);
     assert!(ran.stdout.contains("https://hooks.example/other (id 2)"), "{}", ran.stdout);
+}
+
+#[test]
+fn a_hook_is_not_replaced_by_a_second_one_with_its_address() {
+    let github = Github::start();
+    let desk = github.desk();
+    github.change(|state| state.hooks = vec![hook(1, URL)]);
+    desk.place.write("secret", "another\n");
+    let report = desk.created(&["--replace", "--no-test"]);
+    assert_eq!((&report["outcome"], &report["id"]), (&json!("updated"), &json!(1)));
+    assert_eq!(github.writes(), ["PATCH /1"]);
+    assert_eq!(github.hooks()[0]["config"]["secret"], "another");
 }
 
 #[test]

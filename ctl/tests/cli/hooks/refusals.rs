@@ -1,11 +1,11 @@
 //! What a Git host would not do, or says too much of: explained, bounded, and without the token.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::{Desk, TOKEN};
+use super::{Desk, TOKEN, URL};
 use crate::serve::{Reply, Server};
 
 /// What `check` says of a host that always answers so; it has to end with 3.
@@ -124,4 +124,36 @@ fn nobody_there_is_said_in_words() {
     let ran = Desk::new("github", address).run("check", &[]);
     assert_eq!(ran.code, 3);
     assert!(ran.stderr.contains("nothing listens there"), "{}", ran.stderr);
+}
+
+#[test]
+fn a_new_secret_that_the_host_did_not_take_does_not_stay() {
+    let posts = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&posts);
+    // Gitea: it does not tell of a hook's secret. The hook that is there looks right, and has another one.
+    let server = Server::start(move |request| {
+        let hook = |id: u64| {
+            let config = json!({"url": URL, "content_type": "json"});
+            json!({"id": id, "type": "gitea", "active": true, "events": ["push"], "branch_filter": "", "config": config})
+        };
+        match request.method() {
+            "GET" => Reply::new(200, json!([hook(1)])),
+            "DELETE" => Reply::new(204, ""),
+            _ => {
+                let mut posts = seen.lock().unwrap();
+                posts.push(serde_json::from_str::<Value>(&request.body).unwrap()["config"]["secret"].clone());
+                if posts.len() == 1 { Reply::new(500, "") } else { Reply::new(201, hook(2)) }
+            }
+        }
+    });
+    let desk = Desk::new("gitea", server.url());
+    let ran = desk.create(&["--no-test"]);
+    assert_eq!((ran.code, desk.secret()), (3, None), "{}", ran.stderr);
+    let report = desk.created(&["--no-test"]);
+    assert_eq!((&report["outcome"], &report["secretMade"]), (&json!("updated"), &json!(true)));
+    assert_eq!(posts.lock().unwrap().last(), Some(&Value::from(desk.secret().unwrap())));
+
+    // One that was there before is its owner's.
+    posts.lock().unwrap().clear();
+    assert_eq!((desk.create(&["--no-test", "--replace"]).code, desk.secret().is_some()), (3, true));
 }
