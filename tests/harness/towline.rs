@@ -88,6 +88,11 @@ impl Daemon {
         Ok(())
     }
 
+    /// A variable for its next start.
+    pub fn set_variable(&mut self, name: &str, value: &str) {
+        self.command.env(name, value);
+    }
+
     /// SIGKILL and a new start.
     pub fn restart(&mut self) -> Result<(), Failure> {
         self.kill();

@@ -235,6 +235,21 @@ async fn a_token_is_read_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_token_for_this_machine_takes_no_way_over_a_proxy() {
+    let mut world = World::new(&by_id()).await;
+    world.tells(WORKS, 0).await;
+    // Whoever connects waits for an answer in vain.
+    let proxy = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    proxy.set_nonblocking(true).unwrap();
+    for name in ["http_proxy", "HTTP_PROXY", "ALL_PROXY"] {
+        world.receiver.set_variable(name, &format!("http://{}", proxy.local_addr().unwrap()));
+    }
+    world.receiver.restart().unwrap();
+    world.tells(WORKS, 1).await;
+    assert!(proxy.accept().is_err(), "the proxy was asked");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn no_more_is_asked_for_than_configured() {
     let mut world = World::new(&format!("{}redeliveries_max = 2\nattempts_max = 2\n", by_id())).await;
     world.github.reaches_the_receiver(false);

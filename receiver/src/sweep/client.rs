@@ -46,7 +46,7 @@ pub(super) enum SweepError {
 impl<'a> Client<'a> {
     pub(super) fn new(sweep: &'a Sweep) -> Result<Self, SweepError> {
         let authorization = Token::read(sweep.token())?.authorization().ok_or(TokenError::NoToken)?;
-        let wire = Wire::new(sweep.ca(), sweep.bounds().timeout)?;
+        let wire = Wire::new(sweep.route(), sweep.ca(), sweep.bounds().timeout)?;
         Ok(Self { sweep, access: Access { api: sweep.api(), authorization }, wire, spent: None })
     }
 

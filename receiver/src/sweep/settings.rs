@@ -11,7 +11,7 @@ use serde::Deserialize;
 use towline_daemon::config::Mistakes;
 
 use super::token::Token;
-use super::wire;
+use super::wire::{self, Route};
 use crate::config::Hook;
 use crate::provider::Provider;
 
@@ -225,12 +225,15 @@ fn check_api(text: &str) -> Result<(), &'static str> {
     if authority.as_str().contains('@') || uri.query().is_some() {
         return Err("must have neither user nor query: the token is in its own file");
     }
-    let loopback = matches!(authority.host(), "127.0.0.1" | "[::1]" | "localhost");
     match uri.scheme_str() {
         Some("https") => Ok(()),
-        Some("http") if loopback => Ok(()),
+        Some("http") if is_this_machine(authority.host()) => Ok(()),
         _ => Err("must be https: the token is sent there"),
     }
+}
+
+fn is_this_machine(host: &str) -> bool {
+    matches!(host, "127.0.0.1" | "[::1]" | "localhost")
 }
 
 impl Sweep {
@@ -262,6 +265,12 @@ impl Sweep {
     /// The API's URL, without a slash at its end.
     pub fn api(&self) -> &str {
         &self.api
+    }
+
+    pub(super) fn route(&self) -> Route {
+        let uri = self.api.parse::<Uri>().ok();
+        let is_direct = uri.as_ref().and_then(Uri::host).is_some_and(is_this_machine);
+        if is_direct { Route::Direct } else { Route::AsTheEnvironmentSays }
     }
 
     pub(super) fn ca(&self) -> Option<&Path> {

@@ -14,6 +14,15 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A hundred deliveries are some 50 KB, a hundred webhooks some 100 KB.
 const ANSWER_BYTES_MAX: usize = 2 * 1024 * 1024;
 
+/// How requests get to the API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Route {
+    /// Over a proxy, where the environment names one.
+    AsTheEnvironmentSays,
+    /// Past any proxy: what is meant for this machine may be in clear text, and a proxy could read it.
+    Direct,
+}
+
 pub(super) struct Wire {
     client: reqwest::Client,
 }
@@ -47,7 +56,7 @@ pub(super) fn read_authorities(path: &Path) -> Result<Vec<reqwest::Certificate>,
 
 impl Wire {
     /// The authorities are trusted besides the system's.
-    pub(super) fn new(authorities: Option<&Path>, timeout: Duration) -> Result<Self, WireError> {
+    pub(super) fn new(route: Route, authorities: Option<&Path>, timeout: Duration) -> Result<Self, WireError> {
         // A redirect would take the token to wherever it leads.
         let mut client = reqwest::Client::builder()
             .redirect(Policy::none())
@@ -55,6 +64,9 @@ impl Wire {
             .connect_timeout(CONNECT_TIMEOUT.min(timeout))
             .timeout(timeout)
             .user_agent(concat!("towline-receiver/", env!("CARGO_PKG_VERSION")));
+        if route == Route::Direct {
+            client = client.no_proxy();
+        }
         for certificate in authorities.map(read_authorities).transpose()?.unwrap_or_default() {
             client = client.add_root_certificate(certificate);
         }
