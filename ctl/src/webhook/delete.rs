@@ -3,7 +3,8 @@
 use clap::Parser;
 use serde::Serialize;
 
-use super::{host, same};
+use super::host::{self, Host, HostError};
+use super::same;
 use crate::exit::{Exit, Fails, Failure};
 use crate::output::{self, Form};
 use crate::ui::Ui;
@@ -23,7 +24,7 @@ pub(crate) struct Args {
     output: Form,
 }
 
-/// Why nothing was deleted.
+/// Why not all was deleted that should have been.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DeleteError {
     #[error("find a webhook with this address{which}: there is none")]
@@ -32,11 +33,17 @@ pub(crate) enum DeleteError {
         "choose a webhook: {number} have this address (ids {ids}), and none was deleted; name one with --id, or use --all"
     )]
     Several { number: usize, ids: String },
+    #[error("delete webhook {id}, after {deleted} {} deleted (still there: {left}; running this again goes on)",
+        if deleted.contains(',') { "were" } else { "was" })]
+    Midway { id: u64, deleted: String, left: String, source: HostError },
 }
 
 impl Fails for DeleteError {
     fn exit(&self) -> Exit {
-        Exit::No
+        match self {
+            Self::None { .. } | Self::Several { .. } => Exit::No,
+            Self::Midway { .. } => Exit::Failed,
+        }
     }
 }
 
@@ -60,11 +67,23 @@ pub(crate) async fn run(args: &Args, ui: &mut Ui) -> Result<Exit, Failure> {
         return Err(DeleteError::Several { number: same.len(), ids: same::joined(&same::ids(&same)) }.into());
     }
     let deleted = same::ids(&same);
-    for id in &deleted {
-        host.delete(*id).await?;
-    }
+    delete(&host, &deleted).await?;
     let report = Report { deleted, url: args.host.url.to_string(), place: host.place.name().to_owned() };
     let text = format!("deleted: webhook {} of {} to {}\n", same::joined(&report.deleted), report.place, report.url);
     ui.result(&output::outcome(args.output, &text, &report)?);
     Ok(Exit::Ok)
+}
+
+/// One after the other. What is gone by then is said when one fails.
+async fn delete(host: &Host, ids: &[u64]) -> Result<(), Failure> {
+    for (index, &id) in ids.iter().enumerate() {
+        match host.delete(id).await {
+            Err(source) if index > 0 => {
+                let (deleted, left) = (same::joined(&ids[..index]), same::joined(&ids[index..]));
+                return Err(DeleteError::Midway { id, deleted, left, source }.into());
+            }
+            other => other?,
+        }
+    }
+    Ok(())
 }

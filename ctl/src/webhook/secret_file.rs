@@ -17,6 +17,9 @@ use crate::exit::{Exit, Fails};
 /// As many bytes as the code that is made with it; GitLab's signing tokens have to have just these.
 const SECRET_BYTES: usize = 32;
 
+/// Enough for a name that no other run has in the same moment.
+const NAME_BYTES: usize = 8;
+
 /// The longest token known is a JSON Web Token of some kilobytes; a larger file is a mistake.
 const TOKEN_BYTES_MAX: u64 = 16 << 10;
 
@@ -96,11 +99,16 @@ fn read_if_there(provider: Provider, path: &Path) -> Result<Option<SecretFile>, 
 /// Another secret in place of one that was made a moment ago and is of no use. The file is never without a whole secret.
 pub(crate) fn make_again(file: SecretFile, form: Form) -> Result<SecretFile, SecretFileError> {
     let text = random(form)?;
+    // A name that nothing has: what an earlier run, or somebody else, has left beside the file is in nobody's way.
     let mut name = file.path.clone().into_os_string();
-    name.push(".new");
+    name.push(format!(".{}.new", HEXLOWER.encode(&random_bytes::<NAME_BYTES>()?[..])));
     let new = PathBuf::from(name);
-    let written = write_new(&new, &text).and_then(|()| fs::rename(&new, &file.path));
-    written.map_err(|source| SecretFileError::Write { path: file.path.clone(), source })?;
+    let moved = write_new(&new, &text).and_then(|()| {
+        fs::rename(&new, &file.path).inspect_err(|_| {
+            let _gone = fs::remove_file(&new);
+        })
+    });
+    moved.map_err(|source| SecretFileError::Write { path: file.path.clone(), source })?;
     Ok(SecretFile { text, ..file })
 }
 
@@ -125,13 +133,18 @@ fn read(path: &Path, bytes_max: u64) -> Result<Zeroizing<Vec<u8>>, SecretFileErr
 }
 
 fn random(form: Form) -> Result<SecretString, SecretFileError> {
-    let mut bytes = Zeroizing::new([0; SECRET_BYTES]);
-    let source = rustls::crypto::aws_lc_rs::default_provider().secure_random;
-    source.fill(&mut *bytes).map_err(|_| SecretFileError::Random)?;
+    let bytes = random_bytes::<SECRET_BYTES>()?;
     Ok(SecretString::from(match form {
         Form::Text => HEXLOWER.encode(&*bytes),
         Form::SigningToken => format!("{SIGNING_PREFIX}{}", BASE64.encode(&*bytes)),
     }))
+}
+
+fn random_bytes<const NUMBER: usize>() -> Result<Zeroizing<[u8; NUMBER]>, SecretFileError> {
+    let mut bytes = Zeroizing::new([0; NUMBER]);
+    let source = rustls::crypto::aws_lc_rs::default_provider().secure_random;
+    source.fill(&mut *bytes).map_err(|_| SecretFileError::Random)?;
+    Ok(bytes)
 }
 
 /// Only where nothing is, not even a link; for the owner only, from its first moment.
@@ -162,7 +175,10 @@ mod tests {
         let again = read_or_make(Provider::Github, &path, Form::Text).unwrap();
         assert!(!again.made_now);
         assert_eq!(again.text.expose_secret(), made.text.expose_secret());
+        // What a run that was killed has left.
+        fs::write(dir.path().join("secret.new"), "left").unwrap();
         let other = make_again(made, Form::Text).unwrap();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2, "nothing more is left");
         assert_ne!(other.text.expose_secret(), again.text.expose_secret());
         assert_eq!(fs::read_to_string(&path).unwrap().trim(), other.text.expose_secret());
     }

@@ -157,3 +157,16 @@ fn a_new_secret_that_the_host_did_not_take_does_not_stay() {
     posts.lock().unwrap().clear();
     assert_eq!((desk.create(&["--no-test", "--replace"]).code, desk.secret().is_some()), (3, true));
 }
+
+#[test]
+fn what_was_deleted_before_a_failure_is_said() {
+    let hook = |id: u64| json!({"id": id, "active": true, "events": ["push"], "config": {"url": URL}});
+    let server = Server::start(move |request| match (request.method(), request.path().rsplit('/').next()) {
+        ("GET", _) => Reply::new(200, json!([hook(1), hook(2), hook(3), hook(4)])),
+        (_, Some("1" | "2")) => Reply::new(204, ""),
+        _ => Reply::new(403, json!({"message": "Forbidden"})),
+    });
+    let ran = Desk::new("github", server.url()).run("delete", &["--all"]);
+    assert_eq!(ran.code, 3, "{}", ran.stderr);
+    assert!(ran.stderr.contains("delete webhook 3, after 1, 2 were deleted (still there: 3, 4;"), "{}", ran.stderr);
+}
