@@ -1,15 +1,19 @@
-//! Who has a place on the public port, and who has to give it up. Knows addresses and who waits since when; knows
-//! nothing of bytes, TLS or HTTP.
+//! Who has a place on the public port, and who has to give it up. Knows addresses, who among them has proven himself, and
+//! who waits since when; knows nothing of bytes, TLS or HTTP.
 //!
-//! A connection *works* from the end of a request's head to its answer, and *waits* otherwise: in the handshake, before
-//! and within a head, idle, and while it is closed. When all places are taken, a new connection takes the place of the
-//! one that waits longest: silent ones keep nobody out, however many they are. Who works is left alone, and so is who has
-//! just begun to wait: of many that come at once each would take the place of the one before. Peers in `proxies` are sent
-//! away only when no other waits: they keep connections open for the requests of others.
+//! A connection *works* from the end of a request to its answer. Otherwise it can be sent away: it *receives* from the end of
+//! a request's head to the end of its body, and *waits* in the handshake, before and within a head, idle, and while it is
+//! closed. When all places are taken, a new connection takes the place of the one that has waited or received for longest:
+//! silent ones, and those whose bodies do not come, keep nobody out, however many they are. Nothing was promised to them.
+//! Who works is left alone, and so is who has just begun: of many that come at once each would take the place of the one
+//! before. Known senders leave after all strangers, and peers in `proxies` last: they keep
+//! connections open for the requests of others.
+//!
+//! An address that has as many places as it may have makes room for its next connection by itself, in the same way.
 //!
 //! Every step costs O(log n), and what is remembered is bounded by the places.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -17,9 +21,10 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::admit::Admission;
 use crate::forwarded::{self, Proxies};
 
-/// A place is kept for this long by who waits: a round trip across the world, in which the first bytes of who has just
+/// A place is kept for this long by who waits or receives: a round trip across the world, in which the first bytes of who has just
 /// connected arrive. With the default of 1,024 places some 4,000 silent connections a second make nobody wait.
 const PATIENCE: Duration = Duration::from_millis(250);
 
@@ -28,8 +33,9 @@ pub(crate) struct Connections {
     places_max: usize,
     per_address_max: usize,
     proxies: Proxies,
+    admission: Arc<Admission>,
     table: Mutex<Table>,
-    /// A place was given back, or somebody began to wait.
+    /// A place was given back, or somebody began to wait or to receive.
     changed: Notify,
 }
 
@@ -38,13 +44,36 @@ struct Table {
     taken: usize,
     /// Told to go, and not gone yet.
     leaving: usize,
-    by_address: HashMap<IpAddr, usize>,
-    waiting: BTreeMap<Turn, (Instant, Arc<Seat>)>,
+    by_address: HashMap<IpAddr, Held>,
+    /// Who can be sent away.
+    idle: BTreeMap<Turn, Idle>,
     last_turn: u64,
 }
 
-/// The order of leaving: strangers before proxies, then the longest wait first.
-type Turn = (bool, u64);
+/// What one address has of it.
+#[derive(Default)]
+struct Held {
+    taken: usize,
+    leaving: usize,
+    idle: BTreeSet<Turn>,
+}
+
+struct Idle {
+    since: Instant,
+    address: IpAddr,
+    seat: Arc<Seat>,
+}
+
+/// The order of leaving: by rank, then the longest wait first.
+type Turn = (Rank, u64);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Rank {
+    Stranger,
+    /// Something verified came from its address, or the configuration names it.
+    Sender,
+    Proxy,
+}
 
 /// What the table and the connection share of one place.
 struct Seat {
@@ -57,6 +86,7 @@ enum Standing {
     /// Accepted, and had no opportunity to read yet.
     Arrives(Turn),
     Waits(Turn),
+    Receives(Turn),
     Works,
     Leaves,
 }
@@ -64,24 +94,35 @@ enum Standing {
 /// One connection's place, given back when dropped.
 pub(crate) struct Place {
     connections: Arc<Connections>,
+    peer: IpAddr,
+    /// Whom it counts for.
     address: IpAddr,
-    is_proxy: bool,
     seat: Arc<Seat>,
 }
 
 impl Connections {
-    pub(crate) fn new(places_max: usize, per_address_max: usize, proxies: Proxies) -> Arc<Self> {
+    pub(crate) fn new(
+        places_max: usize,
+        per_address_max: usize,
+        proxies: Proxies,
+        admission: Arc<Admission>,
+    ) -> Arc<Self> {
         let (table, changed) = (Mutex::default(), Notify::new());
-        Arc::new(Self { places_max, per_address_max, proxies, table, changed })
+        Arc::new(Self { places_max, per_address_max, proxies, admission, table, changed })
     }
 
-    /// Whether this peer may have one more place. Surplus is not worth waiting for.
+    /// Whether this peer may have one more place. At its bound, its own longest wait ends for it.
     pub(crate) fn allows(&self, peer: IpAddr) -> bool {
-        let taken = self.lock().by_address.get(&forwarded::subscriber(peer)).copied().unwrap_or_default();
-        taken < self.per_address_max || self.proxies.contain(peer)
+        let mut table = self.lock();
+        let Some(held) = table.by_address.get(&forwarded::subscriber(peer)) else { return true };
+        if held.taken - held.leaving < self.per_address_max || self.proxies.contain(peer) {
+            return true;
+        }
+        let first = held.idle.first().copied();
+        first.is_some_and(|turn| table.send_away(turn, Instant::now()).is_ok())
     }
 
-    /// A place, as soon as there is one; somebody who waits makes room. For one caller at a time.
+    /// A place, as soon as there is one; somebody who waits or receives makes room. For one caller at a time.
     pub(crate) async fn take(self: &Arc<Self>, peer: IpAddr) -> Place {
         loop {
             let changed = self.changed.notified();
@@ -103,11 +144,21 @@ impl Connections {
             return Err(if table.leaving == 0 { table.send_one_away(Instant::now()) } else { None });
         }
         table.taken += 1;
-        let (address, is_proxy) = (forwarded::subscriber(peer), self.proxies.contain(peer));
-        *table.by_address.entry(address).or_default() += 1;
-        let standing = Mutex::new(Standing::Arrives(table.next_turn(is_proxy)));
+        let address = forwarded::subscriber(peer);
+        table.by_address.entry(address).or_default().taken += 1;
+        let standing = Mutex::new(Standing::Arrives(table.next_turn(self.rank(peer))));
         let seat = Arc::new(Seat { told_to_go: Notify::new(), standing });
-        Ok(Place { connections: Arc::clone(self), address, is_proxy, seat })
+        Ok(Place { connections: Arc::clone(self), peer, address, seat })
+    }
+
+    fn rank(&self, peer: IpAddr) -> Rank {
+        if self.proxies.contain(peer) {
+            Rank::Proxy
+        } else if self.admission.knows(peer) {
+            Rank::Sender
+        } else {
+            Rank::Stranger
+        }
     }
 
     /// Makes room where something else than places is short.
@@ -121,23 +172,43 @@ impl Connections {
 }
 
 impl Table {
-    fn next_turn(&mut self, is_proxy: bool) -> Turn {
+    fn next_turn(&mut self, rank: Rank) -> Turn {
         self.last_turn += 1;
-        (is_proxy, self.last_turn)
+        (rank, self.last_turn)
     }
 
-    /// Whoever waits longest; if his patience is asked for still, until when.
+    /// Whoever is the first to leave; if his patience is asked for still, until when.
     fn send_one_away(&mut self, now: Instant) -> Option<Instant> {
-        let first = self.waiting.first_entry()?;
-        let patient_until = first.get().0 + PATIENCE;
+        let (turn, _) = self.idle.first_key_value()?;
+        self.send_away(*turn, now).err()
+    }
+
+    /// Or until when he has to be left alone.
+    fn send_away(&mut self, turn: Turn, now: Instant) -> Result<(), Instant> {
+        let patient_until = self.idle.get(&turn).map_or(now, |idle| idle.since + PATIENCE);
         if patient_until > now {
-            return Some(patient_until);
+            return Err(patient_until);
         }
-        let (_since, seat) = first.remove();
-        seat.set(Standing::Leaves);
-        seat.told_to_go.notify_one();
-        self.leaving += 1;
-        None
+        if let Some(idle) = self.remove(turn) {
+            idle.seat.set(Standing::Leaves);
+            idle.seat.told_to_go.notify_one();
+            self.leaving += 1;
+            self.by_address.entry(idle.address).or_default().leaving += 1;
+        }
+        Ok(())
+    }
+
+    fn insert(&mut self, turn: Turn, address: IpAddr, seat: &Arc<Seat>) {
+        self.idle.insert(turn, Idle { since: Instant::now(), address, seat: Arc::clone(seat) });
+        self.by_address.entry(address).or_default().idle.insert(turn);
+    }
+
+    fn remove(&mut self, turn: Turn) -> Option<Idle> {
+        let idle = self.idle.remove(&turn)?;
+        if let Some(held) = self.by_address.get_mut(&idle.address) {
+            held.idle.remove(&turn);
+        }
+        Some(idle)
     }
 }
 
@@ -154,52 +225,55 @@ impl Seat {
 
 impl Place {
     /// A request's head is complete. False if it is too late: the place went to another.
+    pub(crate) fn begin_receiving(&self) -> bool {
+        self.begin(Standing::Receives)
+    }
+
+    /// A request is complete. False if it is too late.
     pub(crate) fn begin_work(&self) -> bool {
-        let mut table = self.connections.lock();
-        match self.seat.standing() {
-            Standing::Waits(turn) => {
-                table.waiting.remove(&turn);
-                self.seat.set(Standing::Works);
-                true
-            }
-            Standing::Arrives(_) => {
-                self.seat.set(Standing::Works);
-                true
-            }
-            Standing::Works => true,
-            Standing::Leaves => false,
-        }
+        self.begin(|_turn| Standing::Works)
     }
 
     /// The answer is there, or will not be.
     pub(crate) fn begin_waiting(&self) {
-        let mut table = self.connections.lock();
-        if self.seat.standing() == Standing::Works {
-            let turn = table.next_turn(self.is_proxy);
-            self.wait_in(table, turn);
+        if matches!(self.seat.standing(), Standing::Receives(_) | Standing::Works) {
+            self.begin(Standing::Waits);
         }
     }
 
     /// Whatever had come with the connection was read.
     pub(crate) fn settle(&self) {
-        let table = self.connections.lock();
+        let mut table = self.connections.lock();
         if let Standing::Arrives(turn) = self.seat.standing() {
-            self.wait_in(table, turn);
+            self.set(&mut table, Standing::Waits(turn));
         }
     }
 
-    fn wait_in(&self, mut table: MutexGuard<'_, Table>, turn: Turn) {
-        table.waiting.insert(turn, (Instant::now(), Arc::clone(&self.seat)));
-        self.seat.set(Standing::Waits(turn));
-        drop(table);
-        self.connections.changed.notify_waiters();
+    fn begin(&self, standing: impl FnOnce(Turn) -> Standing) -> bool {
+        let mut table = self.connections.lock();
+        match self.seat.standing() {
+            Standing::Leaves => return false,
+            Standing::Waits(turn) | Standing::Receives(turn) => drop(table.remove(turn)),
+            Standing::Arrives(_) | Standing::Works => {}
+        }
+        let turn = table.next_turn(self.connections.rank(self.peer));
+        self.set(&mut table, standing(turn));
+        true
     }
 
-    /// Which of its waits this is; none while it works.
+    fn set(&self, table: &mut Table, standing: Standing) {
+        self.seat.set(standing);
+        if let Standing::Waits(turn) | Standing::Receives(turn) = standing {
+            table.insert(turn, self.address, &self.seat);
+            self.connections.changed.notify_waiters();
+        }
+    }
+
+    /// Which of its waits this is; none while it receives or works.
     pub(crate) fn wait(&self) -> Option<u64> {
         match self.seat.standing() {
             Standing::Arrives((_, turn)) | Standing::Waits((_, turn)) => Some(turn),
-            Standing::Works | Standing::Leaves => None,
+            Standing::Receives(_) | Standing::Works | Standing::Leaves => None,
         }
     }
 
@@ -213,16 +287,16 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut table = self.connections.lock();
         table.taken -= 1;
-        match self.seat.standing() {
-            Standing::Waits(turn) => {
-                table.waiting.remove(&turn);
-            }
-            Standing::Arrives(_) | Standing::Works => {}
-            Standing::Leaves => table.leaving -= 1,
+        let standing = self.seat.standing();
+        if let Standing::Waits(turn) | Standing::Receives(turn) = standing {
+            table.remove(turn);
         }
-        if let Some(count) = table.by_address.get_mut(&self.address) {
-            *count -= 1;
-            if *count == 0 {
+        let leaves = usize::from(standing == Standing::Leaves);
+        table.leaving -= leaves;
+        if let Some(held) = table.by_address.get_mut(&self.address) {
+            held.taken -= 1;
+            held.leaving -= leaves;
+            if held.taken == 0 {
                 table.by_address.remove(&self.address);
             }
         }
@@ -234,6 +308,8 @@ impl Drop for Place {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::Rates;
+    use crate::networks::Networks;
 
     fn address(last: u8) -> IpAddr {
         IpAddr::from([192, 0, 2, last])
@@ -242,7 +318,7 @@ mod tests {
     fn connections(places: usize) -> Arc<Connections> {
         let mut proxies = Proxies::default();
         proxies.add("10.0.0.0/8").unwrap();
-        Connections::new(places, 2, proxies)
+        Connections::new(places, 2, proxies, Arc::new(Admission::new(&Rates::default(), Networks::default())))
     }
 
     async fn arrive(all: &Arc<Connections>, peer: IpAddr) -> Place {
@@ -330,7 +406,7 @@ mod tests {
         }
         drop(places);
         let table = all.lock();
-        assert!(table.by_address.is_empty() && table.waiting.is_empty() && table.taken == 0 && table.leaving == 0);
+        assert!(table.by_address.is_empty() && table.idle.is_empty() && table.taken == 0 && table.leaving == 0);
     }
 
     #[tokio::test]
@@ -340,5 +416,58 @@ mod tests {
         let stranger = arrive(&all, address(1)).await;
         ask(&all).await;
         assert!(is_told(&stranger).await && !is_told(&proxy).await);
+    }
+
+    #[tokio::test]
+    async fn who_receives_makes_room_until_its_request_is_complete() {
+        let all = connections(2);
+        let (first, second) = (arrive(&all, address(1)).await, arrive(&all, address(2)).await);
+        assert!(first.begin_receiving() && second.begin_receiving() && first.wait().is_none());
+        assert!(matches!(all.try_take(address(3)), Err(Some(_))), "they have just begun");
+        assert!(first.begin_work());
+        ask(&all).await;
+        assert!(is_told(&second).await && !is_told(&first).await);
+        assert!(!second.begin_work(), "too late");
+    }
+
+    #[tokio::test]
+    async fn known_senders_leave_after_strangers() {
+        let all = connections(3);
+        let sender = arrive(&all, address(1)).await;
+        assert!(sender.begin_receiving());
+        let stranger = arrive(&all, address(2)).await;
+        all.admission.verified(address(1));
+        assert!(sender.begin_work());
+        sender.begin_waiting();
+        let proxy = arrive(&all, "10.0.0.1".parse().unwrap()).await;
+        assert!(proxy.begin_receiving() && stranger.begin_receiving());
+        let mut later = Vec::new();
+        for (leaves, place) in [stranger, sender, proxy].into_iter().enumerate() {
+            ask(&all).await;
+            assert!(is_told(&place).await, "{leaves}");
+            drop(place);
+            // Takes the place that was given back, and keeps it.
+            let next = all.take(address(3)).await;
+            assert!(next.begin_work());
+            later.push(next);
+        }
+    }
+
+    #[tokio::test]
+    async fn an_address_at_its_bound_makes_room_by_itself() {
+        let all = connections(10);
+        let (works, waits) = (arrive(&all, address(1)).await, arrive(&all, address(1)).await);
+        let other = arrive(&all, address(2)).await;
+        assert!(works.begin_work());
+        assert!(!all.allows(address(1)), "it has just come");
+        tokio::time::sleep(PATIENCE).await;
+        assert!(all.allows(address(1)), "in the place of the one that waits");
+        assert!(is_told(&waits).await && !is_told(&works).await && !is_told(&other).await);
+        let third = all.take(address(1)).await;
+        assert!(third.begin_work());
+        drop(waits);
+        assert!(!all.allows(address(1)), "both work");
+        drop((works, third));
+        assert!(!all.lock().by_address.contains_key(&address(1)));
     }
 }

@@ -4,7 +4,7 @@
 //!
 //! 1. [`config`] and [`limits`]: what is listened on, which hooks there are, with which [`secrets`], [`allow`]-lists and
 //!    bounds. Checked before anything is opened; [`check`] tells a person what is in it.
-//! 2. [`listener`]: TCP and [`tls`], bounded in number (`connections`) and time (`pace`). [`serve`] takes each request
+//! 2. [`listener`]: TCP and [`tls`], bounded in number (`connections`, `arriving`) and time (`pace`). [`serve`] takes each request
 //!    through the rest.
 //! 3. [`forwarded`], with the [`networks`] of proxies: whose request is it. [`route`]: path, method, content type, declared length. The path decides the [`provider`].
 //!    [`admit`]: may this address ask now ([`rate`])?
@@ -25,6 +25,7 @@
 pub mod admit;
 pub mod allow;
 pub mod answer;
+mod arriving;
 pub mod body;
 pub mod check;
 pub mod coalesce;

@@ -23,6 +23,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use towline_daemon::shutdown::Shutdown;
 
+use crate::arriving::Arriving;
 use crate::connections::{Connections, Place};
 use crate::descriptors;
 use crate::limits::Limits;
@@ -64,7 +65,8 @@ pub async fn run(
 ) -> Result<(), std::convert::Infallible> {
     let limits = server.limits();
     let places = descriptors::make_room(limits.connections_max);
-    let connections = Connections::new(places, limits.connections_per_address_max, server.proxies().clone());
+    let (per_address, proxies) = (limits.connections_per_address_max, server.proxies().clone());
+    let connections = Connections::new(places, per_address, proxies, server.admission());
     let mut tasks = JoinSet::new();
     loop {
         let (stream, peer, place) = tokio::select! {
@@ -87,7 +89,7 @@ pub async fn run(
 }
 
 /// The next connection that may stay, with its place. Waits for nothing but a connection and a place for it; while
-/// there is none, because all have a request in work, further clients wait in the kernel's backlog.
+/// there is none, because all have a complete request in work, further clients wait in the kernel's backlog.
 async fn next(listener: &TcpListener, connections: &Arc<Connections>, server: &Server) -> (TcpStream, IpAddr, Place) {
     loop {
         let (stream, peer) = match listener.accept().await {
@@ -227,10 +229,11 @@ impl Connection {
     }
 
     async fn request(&self, request: Request<Incoming>, peer: IpAddr, is_last: bool) -> Response<Full<Bytes>> {
-        if !self.place.begin_work() {
+        if !self.place.begin_receiving() {
             // The place went to another: `serve` ends this connection before anything is said.
             return std::future::pending().await;
         }
+        let request = request.map(|body| Arriving { body, place: Arc::clone(&self.place) });
         let Ok(mut response) = Arc::clone(&self.server).handle(request, peer).await;
         self.place.begin_waiting();
         if is_last {

@@ -77,6 +77,10 @@ impl Server {
         &self.proxies
     }
 
+    pub(crate) fn admission(&self) -> Arc<Admission> {
+        Arc::clone(&self.admission)
+    }
+
     pub(crate) fn metrics(&self) -> &Metrics {
         &self.metrics
     }

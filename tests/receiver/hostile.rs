@@ -74,6 +74,19 @@ async fn a_body_that_comes_a_byte_at_a_time() {
     .await;
 }
 
+/// Complete heads without bodies, more than there are places: a place is not kept for what does not come.
+#[tokio::test(flavor = "multi_thread")]
+async fn more_bodies_that_do_not_come_than_there_are_places() {
+    let limits = "body_timeout_ms = 600000\nbody_grace_ms = 600000\ndrain_timeout_ms = 700000";
+    let attackers = 3 * usize::try_from(SMALL.connections_max).unwrap();
+    wire::raise_descriptors(attackers + 1_000);
+    withstood(SMALL, limits, attackers, async |mut stream: TcpStream| -> io::Result<()> {
+        stream.write_all(wire::head(&[JSON, ("content-length", "10")]).as_bytes()).await?;
+        until_sent_away(stream).await
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_declares_more_than_is_allowed() {
     withstood(SMALL, "", ATTACKERS, async |mut stream: TcpStream| -> io::Result<()> {

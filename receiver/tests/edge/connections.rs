@@ -2,16 +2,21 @@
 
 use std::net::IpAddr;
 
-use crate::client::{JSON, ping, status_of};
-use crate::edge::{Edge, Settings};
+use tokio::io::AsyncWriteExt as _;
+
+use crate::client::{COMMIT, Client, JSON, ping, signed_push, status_of};
+use crate::edge::{DEADLINE, Edge, NEVER_MS, Settings};
 
 fn source(number: u16) -> IpAddr {
     let [high, low] = number.to_be_bytes();
     [127, 1, high, low].into()
 }
 
-fn half_a_body() -> String {
-    format!("POST /hooks/github HTTP/1.1\r\nhost: x\r\n{JSON}content-length: 9\r\nexpect: 100-continue\r\n\r\n")
+/// A connection whose delivery waits for NATS.
+async fn working(edge: &Edge, source: IpAddr) -> Client {
+    let mut client = edge.connect_from(source).await;
+    client.send(&signed_push("org/app", Some(COMMIT))).await;
+    client
 }
 
 #[tokio::test]
@@ -20,10 +25,16 @@ async fn silent_clients_however_many_keep_nobody_waiting() {
     let mut silent = Vec::new();
     for number in 0..300 {
         let mut client = edge.connect_from(source(number)).await;
-        // Nothing, half a head, or a whole request and then nothing: all of them wait.
-        match number % 3 {
+        // Nothing, half a head, a head and no body, half a body, or a whole request and then nothing.
+        match number % 5 {
             0 => {}
-            1 => client.send(b"POST /hooks/github HTTP/1.1\r\nhost:").await,
+            1 => {
+                client.send(format!("POST /hooks/github HTTP/1.1\r\n{JSON}content-length: 9\r\n\r\n").as_bytes()).await
+            }
+            2 => {
+                client.send(format!("POST /hooks/github HTTP/1.1\r\n{JSON}content-length: 9\r\n\r\n1").as_bytes()).await
+            }
+            3 => client.send(b"POST /hooks/github HTTP/1.1\r\nhost:").await,
             _ => client.send(&ping()).await,
         }
         silent.push(client);
@@ -36,14 +47,27 @@ async fn silent_clients_however_many_keep_nobody_waiting() {
     edge.wait_until_empty().await;
 }
 
+/// Heads without bodies, from one address each, more than there are places: none of them keeps its place.
+#[tokio::test]
+async fn bodies_that_do_not_come_keep_nobody_waiting() {
+    let edge = Edge::with(&[("connections_max", 4)]).await;
+    let mut clients = Vec::new();
+    for number in 0..12 {
+        let mut client = edge.connect_from(source(number)).await;
+        let head = format!("POST /hooks/github HTTP/1.1\r\nhost: x\r\n{JSON}content-length: 9\r\n\r\n");
+        client.send(head.as_bytes()).await;
+        clients.push(client);
+    }
+    assert_eq!(status_of(&edge.send(&ping()).await), 200);
+    let ended = clients.first_mut().unwrap().rest().await;
+    assert_eq!(ended, "", "the first one made room");
+}
+
 #[tokio::test]
 async fn who_works_keeps_its_place_and_who_comes_waits_for_one() {
-    let edge = Edge::with(&[("connections_max", 2)]).await;
-    let mut working = [edge.connect_from(source(1)).await, edge.connect_from(source(2)).await];
-    for client in &mut working {
-        client.send(half_a_body().as_bytes()).await;
-        assert_eq!(status_of(&client.answer().await), 100, "the body is awaited");
-    }
+    let edge = Edge::with(&[("connections_max", 2), ("publish_timeout_ms", 2_000)]).await;
+    let mut workers = [working(&edge, source(1)).await, working(&edge, source(2)).await];
+    edge.wait_for_metric("towline_receiver_deliveries_in_flight 2").await;
     // All places work: further clients are not even accepted, and not sent away either.
     let mut waiting = Vec::new();
     for number in 3..8 {
@@ -51,31 +75,47 @@ async fn who_works_keeps_its_place_and_who_comes_waits_for_one() {
         client.send(&ping()).await;
         waiting.push(client);
     }
-    let [first, mut second] = working;
-    drop(first);
+    for client in &mut workers {
+        assert_eq!(status_of(&client.answer().await), 503, "it was left alone");
+    }
     for client in &mut waiting {
         assert_eq!(status_of(&client.answer().await), 200);
     }
-    second.send(b"123456789").await;
-    assert_eq!(status_of(&second.answer().await), 401, "it was left alone");
 }
 
 #[tokio::test]
 async fn one_address_has_its_share() {
-    let edge = Edge::with(&[("connections_max", 20), ("connections_per_address_max", 2)]).await;
-    let mut first = [edge.connect_from(source(1)).await, edge.connect_from(source(1)).await];
-    for client in &mut first {
-        client.send(&ping()).await;
-        assert_eq!(status_of(&client.answer().await), 200);
-    }
+    let limits = [("connections_max", 20), ("connections_per_address_max", 2), ("publish_timeout_ms", NEVER_MS)];
+    let edge = Edge::with(&limits).await;
+    let _workers = [working(&edge, source(1)).await, working(&edge, source(1)).await];
+    edge.wait_for_metric("towline_receiver_deliveries_in_flight 2").await;
     assert_eq!(edge.connect_from(source(1)).await.rest().await, "", "the surplus is closed at once");
     assert_eq!(status_of(&edge.send(&ping()).await), 200, "others are not concerned");
     edge.wait_for_metric("towline_receiver_connections_refused_total{reason=\"per_address\"} 1").await;
-    drop(first);
-    edge.wait_until_empty().await;
-    let mut again = edge.connect_from(source(1)).await;
-    again.send(&ping()).await;
-    assert_eq!(status_of(&again.answer().await), 200, "the share came back");
+}
+
+#[tokio::test]
+async fn an_address_at_its_bound_gives_up_its_own_idle_connections() {
+    let edge = Edge::with(&[("connections_max", 20), ("connections_per_address_max", 2)]).await;
+    let mut other = edge.connect_from(source(2)).await;
+    other.send(&ping()).await;
+    assert_eq!(status_of(&other.answer().await), 200);
+    let mut idle = [edge.connect_from(source(1)).await, edge.connect_from(source(1)).await];
+    edge.wait_for_metric("towline_receiver_connections 3").await;
+    // Refused for as long as the others have just come.
+    let served = async {
+        loop {
+            let mut client = edge.connect_from(source(1)).await;
+            if client.stream.write_all(&ping()).await.is_ok() && status_of(&client.answer().await) == 200 {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(DEADLINE, served).await.expect("to be served");
+    assert_eq!(idle[0].rest().await, "", "it had waited for longest");
+    other.send(&ping()).await;
+    assert_eq!(status_of(&other.answer().await), 200, "others are not concerned");
+    drop(idle);
 }
 
 #[tokio::test]
