@@ -3,8 +3,9 @@
 //!
 //! The budget is shared twice: nobody gets more than a part of it, so that one client cannot fill it with large bodies
 //! that it sends slowly; and a body has to keep coming, so that a byte now and then does not hold a connection's place
-//! for the whole time that a large body may take. An ordinary push needs nothing of it: many clients together can fill the
-//! budget, and refuse each other's large bodies with that, not the deliveries of others.
+//! for the whole time that a large body may take. Strangers together get no more than half of it, so that, however many
+//! they are, they refuse each other's large bodies and none of those from where something verified came. An ordinary push
+//! needs nothing of it.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -38,12 +39,14 @@ pub struct Budget {
     ledger: Arc<Mutex<Ledger>>,
     bytes_max: u64,
     bytes_of_one_max: u64,
+    bytes_of_strangers_max: u64,
 }
 
 /// What is taken, and by whom. As many entries as there are bodies, at most.
 #[derive(Default)]
 struct Ledger {
     taken: u64,
+    by_strangers: u64,
     by_client: HashMap<IpAddr, u64>,
 }
 
@@ -57,18 +60,21 @@ pub struct Held {
 pub struct Share {
     budget: Budget,
     client: IpAddr,
+    is_known: bool,
     taken: u64,
 }
 
 impl Budget {
     pub fn new(limits: &Limits) -> Self {
         let (bytes_max, bytes_of_one_max) = (limits.bodies_bytes_max, limits.bodies_bytes_per_address_max);
-        Self { ledger: Arc::default(), bytes_max, bytes_of_one_max }
+        // A first delivery may be one of the largest.
+        let bytes_of_strangers_max = (bytes_max / 2).max(limits.body_bytes_max).min(bytes_max);
+        Self { ledger: Arc::default(), bytes_max, bytes_of_one_max, bytes_of_strangers_max }
     }
 
-    /// An empty share for a body of this client.
-    pub fn share(&self, client: IpAddr) -> Share {
-        Share { budget: self.clone(), client: forwarded::subscriber(client), taken: 0 }
+    /// An empty share for a body of this client, of whom is known whether something verified came from him.
+    pub fn share(&self, client: IpAddr, is_known: bool) -> Share {
+        Share { budget: self.clone(), client: forwarded::subscriber(client), is_known, taken: 0 }
     }
 
     pub fn used_bytes(&self) -> u64 {
@@ -82,13 +88,20 @@ impl Budget {
 
 impl Share {
     fn grow(&mut self, bytes: u64) -> Result<(), Answer> {
-        let mut ledger = self.budget.lock();
-        let of_client = ledger.by_client.get(&self.client).copied().unwrap_or_default();
-        if ledger.taken + bytes > self.budget.bytes_max || of_client + bytes > self.budget.bytes_of_one_max {
+        let budget = &self.budget;
+        let mut ledger = budget.lock();
+        let of_client = ledger.by_client.get(&self.client).copied().unwrap_or_default() + bytes;
+        let of_strangers = ledger.by_strangers + if self.is_known { 0 } else { bytes };
+        let fits = ledger.taken + bytes <= budget.bytes_max
+            && of_client <= budget.bytes_of_one_max
+            && (self.is_known || of_strangers <= budget.bytes_of_strangers_max);
+        if !fits {
             return Err(Answer::Busy);
         }
         ledger.taken += bytes;
-        ledger.by_client.insert(self.client, of_client + bytes);
+        ledger.by_strangers = of_strangers;
+        ledger.by_client.insert(self.client, of_client);
+        drop(ledger);
         self.taken += bytes;
         Ok(())
     }
@@ -98,6 +111,7 @@ impl Drop for Share {
     fn drop(&mut self) {
         let mut ledger = self.budget.lock();
         ledger.taken -= self.taken;
+        ledger.by_strangers -= if self.is_known { 0 } else { self.taken };
         if let Some(of_client) = ledger.by_client.get_mut(&self.client) {
             *of_client -= self.taken;
             if *of_client == 0 {
@@ -201,7 +215,7 @@ mod tests {
 
     async fn outcome(sent: usize, length: Length, budget: &Budget, client: IpAddr) -> Result<usize, Answer> {
         let body = Full::new(Bytes::from(vec![b'x'; sent]));
-        read(body, length, &limits(), budget.share(client)).await.map(|held| held.bytes.len())
+        read(body, length, &limits(), budget.share(client, true)).await.map(|held| held.bytes.len())
     }
 
     #[tokio::test]
@@ -211,7 +225,7 @@ mod tests {
         assert_eq!(outcome(40_000, Length::Unknown, &budget, ONE).await, Ok(40_000));
         assert_eq!(outcome(11, Length::Declared(10), &budget, ONE).await, Err(Answer::BodyTooLarge));
         assert_eq!(outcome(9, Length::Declared(10), &budget, ONE).await, Err(Answer::BodyIncomplete));
-        let empty = read(Empty::new(), Length::Declared(0), &limits(), budget.share(ONE)).await;
+        let empty = read(Empty::new(), Length::Declared(0), &limits(), budget.share(ONE, true)).await;
         assert_eq!(empty.map(|held| held.bytes.len()).ok(), Some(0));
         assert_eq!(budget.used_bytes(), 0);
     }
@@ -220,7 +234,7 @@ mod tests {
     async fn what_has_no_length_is_too_large_as_soon_as_it_is() {
         let limits = Limits { body_bytes_max: 10_000, ..limits() };
         let budget = Budget::new(&limits);
-        let result = read(Endless(&[b'x'; 999]), Length::Unknown, &limits, budget.share(ONE)).await;
+        let result = read(Endless(&[b'x'; 999]), Length::Unknown, &limits, budget.share(ONE, true)).await;
         assert_eq!(result.err(), Some(Answer::BodyTooLarge));
         assert!(budget.lock().by_client.is_empty());
     }
@@ -229,7 +243,7 @@ mod tests {
     async fn all_bodies_share_one_budget_and_give_it_back() {
         let budget = Budget::new(&limits());
         let body = || Full::new(Bytes::from(vec![0; 60_000]));
-        let first = read(body(), Length::Declared(60_000), &limits(), budget.share(ONE)).await;
+        let first = read(body(), Length::Declared(60_000), &limits(), budget.share(ONE, true)).await;
         assert!(first.is_ok());
         // One client's part is used up, what others may have is not.
         assert_eq!(outcome(30_000, Length::Declared(30_000), &budget, ONE).await, Err(Answer::Busy));
@@ -241,11 +255,27 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn strangers_get_half_and_who_is_known_all() {
+        let limits = Limits { body_bytes_max: 40_000, ..limits() };
+        let budget = Budget::new(&limits);
+        let mut stranger = budget.share(ONE, false);
+        assert_eq!(stranger.grow(40_000), Ok(()));
+        assert_eq!(budget.share(OTHER, false).grow(1), Err(Answer::Busy));
+        assert_eq!(budget.share(OTHER, true).grow(40_000), Ok(()));
+        drop(stranger);
+        assert_eq!(budget.share(OTHER, false).grow(40_000), Ok(()));
+        assert_eq!((budget.used_bytes(), budget.lock().by_strangers), (0, 0));
+        // One of the largest fits, whatever half is.
+        let budget = Budget::new(&Limits { body_bytes_max: 70_000, bodies_bytes_per_address_max: 70_000, ..limits });
+        assert_eq!(budget.share(ONE, false).grow(70_000), Ok(()));
+    }
+
+    #[tokio::test]
     async fn an_ordinary_body_is_taken_when_the_budget_is_used_up() {
         let limits = Limits { bodies_bytes_max: 60_000 - FIRST_BYTES, ..limits() };
         let budget = Budget::new(&limits);
         let body = Full::new(Bytes::from(vec![0; 60_000]));
-        let large = read(body, Length::Declared(60_000), &limits, budget.share(ONE)).await;
+        let large = read(body, Length::Declared(60_000), &limits, budget.share(ONE, true)).await;
         assert_eq!(budget.used_bytes(), limits.bodies_bytes_max);
         for client in [ONE, OTHER] {
             assert_eq!(outcome(16_384, Length::Unknown, &budget, client).await, Ok(16_384));
@@ -259,7 +289,7 @@ mod tests {
     async fn a_body_that_does_not_come_costs_time_and_no_memory() {
         let limits = Limits { body_grace: Duration::from_millis(10), ..limits() };
         let budget = Budget::new(&limits);
-        let result = read(Endless(b""), Length::Declared(60_000), &limits, budget.share(ONE)).await;
+        let result = read(Endless(b""), Length::Declared(60_000), &limits, budget.share(ONE, true)).await;
         assert_eq!(result.err(), Some(Answer::BodyTimeout));
         assert_eq!(budget.used_bytes(), 0);
     }

@@ -42,7 +42,7 @@ pub struct Limits {
     /// One body. 25 MiB is GitHub's maximum for a payload.
     pub body_bytes_max: u64,
     /// Memory for all bodies being received or verified, but for the first 16 KiB of each, which the connections account
-    /// for: ten of the largest.
+    /// for: ten of the largest. Addresses from which nothing verified has come get half of it, all together.
     pub bodies_bytes_max: u64,
     /// Of it for one client (IPv6: one /64): a quarter, so that nobody has it all; two of the largest bodies.
     pub bodies_bytes_per_address_max: u64,

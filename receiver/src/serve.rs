@@ -221,7 +221,8 @@ impl Server {
         if self.shutdown.is_requested() {
             return Err(Answer::Draining);
         }
-        let held = body::read(body, length, &self.limits, self.budget.share(client)).await?;
+        let share = self.budget.share(client, self.admission.knows(client));
+        let held = body::read(body, length, &self.limits, share).await?;
         record.set_body_bytes(held.bytes.len());
         let place = self.deliverer.take_place()?;
         Ok((Delivery { hook, headers: head.headers, received_at: Timestamp::now() }, held, place))
