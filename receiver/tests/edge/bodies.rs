@@ -159,7 +159,7 @@ async fn an_ambiguous_length_ends_the_connection() {
 
 #[tokio::test]
 async fn one_client_does_not_get_the_memory_of_all() {
-    let edge = Edge::with(&[("bodies_bytes_max", 200_000), ("bodies_bytes_per_address_max", 100_000)]).await;
+    let edge = Edge::with(&[("bodies_bytes_max", 400_000), ("bodies_bytes_per_address_max", 100_000)]).await;
     let (one, other): (IpAddr, IpAddr) = ([127, 0, 0, 2].into(), [127, 0, 0, 3].into());
     let head = format!("{POST}{JSON}content-length: 100000\r\n\r\n");
     let mut slow = edge.connect_from(one).await;
