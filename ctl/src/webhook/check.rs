@@ -7,14 +7,15 @@ use bytes::Bytes;
 use clap::Parser;
 use jiff::Timestamp;
 use serde::Serialize;
-use towline_receiver::{Secret, SecretError, sign};
+use towline_receiver::sign::{self, SignedDelivery};
+use towline_receiver::{Secret, SecretError};
 
 use super::api::Hook;
 use super::deliveries::{self, Row};
 use super::expected::{self, Finding};
 use super::host::{self, Host};
 use super::meaning::meaning;
-use super::{same, shown};
+use super::{in_clear, same, shown};
 use crate::exit::{Exit, Fails, Failure};
 use crate::http::{Client, Method, Request};
 use crate::output::{self, Form};
@@ -82,6 +83,7 @@ struct Ping {
 
 pub(crate) async fn run(args: &Args, ui: &mut Ui) -> Result<Exit, Failure> {
     let host = args.host.host()?;
+    let signed = args.secret_file.as_deref().map(|path| sign_ping(args, path)).transpose()?;
     let (mut found, others) = same::with_url(host.hooks().await?, &args.host.url);
     let mut report = empty(args, &host, same::ids(&found));
     match (found.pop(), found.is_empty()) {
@@ -89,8 +91,8 @@ pub(crate) async fn run(args: &Args, ui: &mut Ui) -> Result<Exit, Failure> {
         (Some(_), false) => report.findings.push(several(&report.ids)),
         (Some(hook), true) => look(args, &host, &hook, &mut report).await?,
     }
-    if let Some(path) = &args.secret_file {
-        ping(args, path, &mut report).await?;
+    if let (Some(signed), Some(path)) = (signed, &args.secret_file) {
+        ping(args, signed, path, &mut report).await?;
     }
     report.as_expected = report.findings.iter().all(|finding| !finding.deviation);
     ui.result(&output::outcome(args.output, &text(&report), &report)?);
@@ -126,12 +128,17 @@ async fn look(args: &Args, host: &Host, hook: &Hook, report: &mut Report) -> Res
     Ok(())
 }
 
-async fn ping(args: &Args, path: &Path, report: &mut Report) -> Result<(), Failure> {
+fn sign_ping(args: &Args, path: &Path) -> Result<SignedDelivery, Failure> {
     let provider = args.host.provider;
     let secret = Secret::read(provider, path).map_err(|source| CheckError { path: path.to_owned(), source })?;
     let now = Timestamp::now();
     let id = format!("towline-check-{}", now.as_nanosecond());
     let signed = sign::sign(provider, &secret, "ping", Bytes::from_static(b"{}"), &id, now);
+    in_clear::check(&signed, &args.host.url, args.host.allow_http)?;
+    Ok(signed)
+}
+
+async fn ping(args: &Args, signed: SignedDelivery, path: &Path, report: &mut Report) -> Result<(), Failure> {
     let url = args.host.url.clone();
     let request = Request { method: Method::POST, url, headers: signed.headers, body: Some(signed.body.to_vec()) };
     let answer = Client::new(&args.host.url, args.host.ca.as_deref())?.send(request, ANSWER_BYTES_MAX).await?;

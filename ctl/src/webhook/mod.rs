@@ -1,6 +1,7 @@
 //! `towline webhook`: what is done about webhooks. Knows the subcommands by name.
 //!
 //! - [`send`]: a delivery signed here. [`meaning`] explains the answer, also where a Git host made the delivery.
+//!   [`in_clear`] keeps a secret that would be sent along off the network.
 //! - [`create`], [`check`], [`delete`]: a hook at a Git host. [`api`] describes the hosts' APIs, purely, [`host`] asks them;
 //!   [`same`] finds the hook, [`expected`] judges it, [`secret_file`] keeps what it is signed with.
 
@@ -11,6 +12,7 @@ mod delete;
 mod deliveries;
 mod expected;
 mod host;
+mod in_clear;
 mod meaning;
 mod same;
 mod secret_file;

@@ -15,7 +15,7 @@ use crate::http::{self, Answer, Client, Method, Request, Url};
 use crate::output::{self, Form};
 use crate::ui::Ui;
 use crate::webhook::meaning::meaning;
-use crate::webhook::shown;
+use crate::webhook::{in_clear, shown};
 
 #[derive(Parser)]
 pub(crate) struct Args {
@@ -44,6 +44,9 @@ pub(crate) struct Args {
     /// The delivery's id; the same one again is a redelivery. Default: one from the time
     #[arg(long, value_name = "ID")]
     delivery: Option<String>,
+    /// Send a secret that is itself part of the delivery (azure-devops, gitlab's token) over http:// to another machine
+    #[arg(long)]
+    allow_http: bool,
     /// Trust the certificates in this file too
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
@@ -115,6 +118,7 @@ pub(crate) async fn run(args: &Args, ui: &mut Ui) -> Result<Exit, Failure> {
     };
     let id = args.delivery.clone().unwrap_or_else(|| format!("towline-test-{}", now.as_nanosecond()));
     let delivery = sign::delivery(args.provider, &secret, &push, &id, now);
+    in_clear::check(&delivery, &args.url, args.allow_http)?;
     let request = Request {
         method: Method::POST,
         url: args.url.clone(),

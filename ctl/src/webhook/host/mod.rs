@@ -53,9 +53,9 @@ pub(crate) struct Flags {
     /// The host's address, where it is not the public service: `https://git.example`
     #[arg(long, value_name = "URL")]
     api: Option<Url>,
-    /// Send the token over http:// to another machine
+    /// Send the token, and a secret that is sent along with deliveries, over http:// to another machine
     #[arg(long)]
-    allow_http: bool,
+    pub(crate) allow_http: bool,
     /// Trust the certificates in this file too
     #[arg(long, value_name = "FILE")]
     pub(crate) ca: Option<PathBuf>,

@@ -170,3 +170,23 @@ fn what_was_deleted_before_a_failure_is_said() {
     assert_eq!(ran.code, 3, "{}", ran.stderr);
     assert!(ran.stderr.contains("delete webhook 3, after 1, 2 were deleted (still there: 3, 4;"), "{}", ran.stderr);
 }
+
+#[test]
+fn a_secret_is_not_sent_where_everybody_can_read_it() {
+    let server = Server::start(|_| panic!("nobody may ask"));
+    let desk = Desk::new("gitlab", server.url());
+    desk.place.write("secret", "hunter2\n").write("basic", "user:hunter2\n");
+    let away = "http://192.0.2.1/hooks/x";
+    let needed = ["--repo", "org/app", "--url", away];
+    let of_check = ["--provider", "gitlab", "--token-file", "token", "--api", &desk.api, "--secret-file", "secret"];
+    let after = ["--after", "0123456789012345678901234567890123456789"];
+    for (command, more) in [
+        ("check", &of_check[..]),
+        ("send", &[&["--provider", "gitlab", "--secret-file", "secret"][..], &after].concat()),
+        ("send", &[&["--provider", "azure-devops", "--secret-file", "basic"][..], &after].concat()),
+    ] {
+        let ran = desk.place.towline(&[&["webhook", command][..], &needed, more].concat());
+        assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{}", ran.stderr);
+        assert!(ran.stderr.contains("--allow-http") && !ran.stderr.contains("hunter2"), "{}", ran.stderr);
+    }
+}
