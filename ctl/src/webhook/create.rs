@@ -155,7 +155,8 @@ async fn correct(args: &Args, host: &Host, old: Hook, secret: SecretFile) -> Res
             if right { (Outcome::Unchanged, hook, Some(note)) } else { (Outcome::Updated, hook, None) }
         }
         None if right && old.secret == Secrecy::Untold => {
-            let note = "the host shows no secret and changes none: if it could be another one, use --replace";
+            let note = "whether the hook has the secret in this file is not known: the host's API neither shows nor changes \
+                        secrets; if it may have another, use --replace";
             return Ok(Done { outcome: Outcome::Unchanged, hook: old, corrected, note: Some(note), secret });
         }
         None => {
@@ -241,7 +242,8 @@ fn text(report: &Report) -> String {
     }
     if report.secret_made {
         let file = &report.secret_file;
-        text.push_str(&format!("secret: new, in {file}; until the receiver has it, it answers 401\n"));
+        text.push_str(&format!("secret: new, in {file}: give it to the receiver, as one of this hook's `secrets` in receiver.toml; until it has \
+             it, it answers 401\n"));
     }
     if let Some(test) = &report.test {
         text.push_str(&test.text());

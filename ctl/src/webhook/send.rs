@@ -162,7 +162,9 @@ fn text(report: &Report) -> String {
     }
     match &report.request_id {
         Some(id) => text.push_str(&format!("  request: {} (search the receiver's log for it)\n", shown::line(id))),
-        None => text.push_str("  request: the answer has no id, as a receiver's answers have\n"),
+        None => text.push_str(
+            "  request: no x-request-id, which a receiver's answers have: something else may have answered\n",
+        ),
     }
     text
 }

@@ -7,7 +7,7 @@ mod refusal;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{ArgGroup, Parser};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 use towline_receiver::Provider;
@@ -34,12 +34,13 @@ const TEST_PERIOD: Duration = Duration::from_secs(1);
 
 /// Which hook, where, and who asks.
 #[derive(Parser)]
+#[command(group(ArgGroup::new("whose").required(true).args(["repo", "org"])))]
 pub(crate) struct Flags {
     /// The Git host's kind: github, gitlab, gitea, forgejo
     #[arg(long)]
     pub(crate) provider: Provider,
     /// The repository's full name within its host, as in org/app
-    #[arg(long, value_name = "NAME", required_unless_present = "org", conflicts_with = "org")]
+    #[arg(long, value_name = "NAME")]
     repo: Option<String>,
     /// The organisation (GitLab: group) whose repositories all have the hook
     #[arg(long, value_name = "NAME")]

@@ -119,6 +119,17 @@ fn without_a_token_nothing_is_asked() {
 }
 
 #[test]
+fn whose_hook_it_is_has_to_be_said_once() {
+    let desk = Desk::new("github", "http://127.0.0.1:1".to_owned());
+    let needed = ["webhook", "delete", "--provider", "github", "--url", URL, "--token-file", "token"];
+    for whose in [&[][..], &["--repo", "org/app", "--org", "org"]] {
+        let ran = desk.place.towline(&[&needed[..], whose].concat());
+        assert_eq!(ran.code, 2, "{}", ran.stderr);
+        assert!(ran.stderr.contains("--repo") && ran.stderr.contains("--org"), "{}", ran.stderr);
+    }
+}
+
+#[test]
 fn nobody_there_is_said_in_words() {
     let address = Server::start(|_| Reply::new(200, "")).url();
     let ran = Desk::new("github", address).run("check", &[]);
