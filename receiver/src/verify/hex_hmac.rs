@@ -5,7 +5,7 @@ use data_encoding::HEXLOWER;
 use http::HeaderMap;
 
 use super::Refusal;
-use super::compare::{Code, any_signs, digest};
+use super::compare::{Code, any_signs};
 use super::header::proof;
 use crate::secret::Secret;
 
@@ -31,7 +31,8 @@ impl Scheme {
         if !any_signs(secrets.iter().filter_map(Secret::shared), &[body], &[claimed]) {
             return Err(Refusal::Wrong(self.header));
         }
-        Ok(digest(&[body]))
+        // What was signed is told apart by its code, too, and hashing a body a second time would double what it costs.
+        Ok(claimed)
     }
 }
 

@@ -39,6 +39,7 @@ pub struct Verified {
     provider: Provider,
     names: Names,
     body: Bytes,
+    /// Stands for all signed bytes: their digest, or their HMAC.
     signed: Code,
 }
 
