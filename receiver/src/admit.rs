@@ -20,7 +20,7 @@ use crate::limits::Rates;
 use crate::networks::Networks;
 use crate::rate::{Bucket, Buckets, Empty, Rate};
 
-/// Addresses with a bucket that is not full; some 200 bytes each, 3 MiB. A punished one is forgotten only after as many
+/// Addresses with a bucket that is not full; some 300 bytes each, 5 MiB. A punished one is forgotten only after as many
 /// others were punished more, each of them a /64 of its own or an IPv4 address.
 const ADDRESSES_MAX: usize = 16 * 1024;
 
@@ -52,6 +52,7 @@ pub struct Admission {
 }
 
 struct Memory {
+    connections: Buckets<IpAddr>,
     requests: Buckets<IpAddr>,
     failures: Buckets<IpAddr>,
     strangers: Bucket,
@@ -68,12 +69,18 @@ struct Senders {
 impl Admission {
     pub fn new(rates: &Rates, senders: Networks) -> Self {
         let memory = Memory {
+            connections: Buckets::new(rates.connections, ADDRESSES_MAX),
             requests: Buckets::new(rates.address, ADDRESSES_MAX),
             failures: Buckets::new(rates.failures, ADDRESSES_MAX),
             strangers: Bucket::default(),
             senders: Senders::default(),
         };
         Self { strangers: rates.strangers, senders, memory: Mutex::new(memory) }
+    }
+
+    /// A connection came, of which nothing was read yet. Known senders have no more of them: handshakes cost the same.
+    pub(crate) fn connects(&self, peer: IpAddr, now: Instant) -> Result<(), Empty> {
+        self.lock().connections.take(&subscriber(peer), now)
     }
 
     /// A request came whose body is not read yet.
@@ -111,7 +118,7 @@ impl Admission {
     /// How many addresses are remembered.
     pub(crate) fn addresses(&self) -> usize {
         let memory = self.lock();
-        memory.requests.len().max(memory.failures.len())
+        memory.requests.len().max(memory.failures.len()).max(memory.connections.len())
     }
 
     fn lock(&self) -> MutexGuard<'_, Memory> {

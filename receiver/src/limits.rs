@@ -127,6 +127,8 @@ pub(crate) struct RawLimits {
     publish_timeout_ms: Option<u64>,
     drain_timeout_ms: Option<u64>,
     secret_overlap_ms: Option<u64>,
+    address_connections_per_second: Option<u64>,
+    address_connections_burst: Option<u64>,
     address_requests_per_second: Option<u64>,
     address_requests_burst: Option<u64>,
     requests_per_second: Option<u64>,
@@ -194,6 +196,7 @@ impl RawLimits {
 
     fn rates(&self) -> RawRates {
         RawRates {
+            connections: (self.address_connections_per_second, self.address_connections_burst),
             address: (self.address_requests_per_second, self.address_requests_burst),
             strangers: (self.requests_per_second, self.requests_burst),
             failures: (self.address_failures_per_second, self.address_failures_burst),

@@ -103,6 +103,10 @@ async fn next(listener: &TcpListener, connections: &Arc<Connections>, server: &S
             }
         };
         server.metrics().connections_accepted.inc();
+        if !server.may_connect(peer) {
+            end_for(server, "rate");
+            continue;
+        }
         if connections.allows(peer) {
             return (stream, peer, connections.take(peer).await);
         }

@@ -81,6 +81,11 @@ impl Server {
         Arc::clone(&self.admission)
     }
 
+    /// Whether this peer does not connect too often. Proxies do it for others, whose requests are counted.
+    pub(crate) fn may_connect(&self, peer: IpAddr) -> bool {
+        self.proxies.contain(peer) || self.admission.connects(peer, Instant::now()).is_ok()
+    }
+
     pub(crate) fn metrics(&self) -> &Metrics {
         &self.metrics
     }
@@ -212,9 +217,13 @@ impl Server {
     {
         let (head, body) = request.into_parts();
         let path = head.uri.path();
-        let hook = self.routes.find(path).inspect_err(|_| record.set_unknown_path(path))?;
-        record.set_hook(&hook);
+        let found = self.routes.find(path);
+        if let Ok(hook) = &found {
+            record.set_hook(hook);
+        }
+        // Also whoever asks for what is not there.
         self.admit(record)?;
+        let hook = found.inspect_err(|_| record.set_unknown_path(path))?;
         record.set_names(verify::names(hook.provider(), &head.headers));
         record.set_trace(&head.headers);
         let length = route::check(&head.method, &head.headers, hook.provider(), self.limits.body_bytes_max)?;

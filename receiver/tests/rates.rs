@@ -133,6 +133,17 @@ async fn an_address_beyond_its_rate_is_answered_before_its_body() {
 }
 
 #[tokio::test]
+async fn unknown_paths_have_no_more_requests() {
+    let world = World::new("address_requests_per_second = 1\naddress_requests_burst = 3").await;
+    let unknown = || Request::post("/none").body(Untouchable).unwrap();
+    for _ in 0..3 {
+        assert_eq!(world.send("192.0.2.1", unknown()).await.0, StatusCode::NOT_FOUND);
+    }
+    assert_eq!(world.send("192.0.2.1", unknown()).await, (StatusCode::TOO_MANY_REQUESTS, Some(1)));
+    assert_eq!(world.send("192.0.2.2", signed("secret", "ping")).await, OK);
+}
+
+#[tokio::test]
 async fn failures_turn_a_stranger_away_and_no_sender_who_shares_his_address() {
     let world = World::new("address_failures_per_second = 1\naddress_failures_burst = 5").await;
     assert_eq!(world.send("192.0.2.2", signed("secret", "ping")).await, OK);

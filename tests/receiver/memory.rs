@@ -11,7 +11,7 @@ pub const MIB: u64 = 1024 * KIB;
 const CONNECTION_BYTES: u64 = 64 * KIB;
 
 /// What does not grow with an attack: pieces that the allocator keeps for each thread, the old piece of a body beside the new
-/// one while it grows, the tables of addresses (3 MiB), and pages of the binary that are read in when code is first run.
+/// one while it grows, the tables of addresses (5 MiB), and pages of the binary that are read in when code is first run.
 const CONSTANT_BYTES: u64 = 24 * MIB;
 
 /// The limits that bound memory, as a test configures them.

@@ -9,6 +9,10 @@ use crate::rate::Rate;
 /// Rates, and what depends on them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rates {
+    /// Connections of one address (IPv6: one /64), `proxies` excepted: a TLS handshake costs the receiver more than its
+    /// client, and comes before there is a request to count. As many as requests, which may have a connection each; who
+    /// is above it is closed without a word.
+    pub connections: Rate,
     /// Requests of one address (IPv6: one /64). A whole organisation's hooks may come from one: a thousand pushes in a
     /// minute, with twenty events for each where all were subscribed to, are 340 a second; this is three times that, and
     /// a twentieth of what two cores verify. A script that pushes thousands of refs sends them at once.
@@ -33,6 +37,7 @@ pub struct Rates {
 /// As written.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct RawRates {
+    pub(super) connections: Pair,
     pub(super) address: Pair,
     pub(super) strangers: Pair,
     pub(super) failures: Pair,
@@ -63,6 +68,12 @@ impl RawRates {
         let in_flight = count("deliveries_in_flight_max", self.deliveries_in_flight_max, DELIVERIES_IN_FLIGHT_MAX);
         let interval = count("refusals_log_interval_ms", self.refusals_log_interval_ms, REFUSALS_LOG_INTERVAL_MS);
         Rates {
+            connections: rate(
+                "limits.address_connections",
+                self.connections,
+                at_least(self.address, ADDRESS),
+                mistakes,
+            ),
             address: rate("limits.address_requests", self.address, ADDRESS, mistakes),
             strangers: rate("limits.requests", self.strangers, STRANGERS, mistakes),
             failures: rate("limits.address_failures", self.failures, FAILURES, mistakes),
@@ -71,6 +82,15 @@ impl RawRates {
             refusals_log_interval: Duration::from_millis(interval),
         }
     }
+}
+
+/// What is written where it is more. So a request rate that was raised does not fail for its connections, and one that was
+/// lowered is said by its answer and not by a closed connection.
+fn at_least((per_second, burst): Pair, least: (u32, u32)) -> (u32, u32) {
+    let more = |value: Option<u64>, least: u32| {
+        value.and_then(|value| u32::try_from(value).ok()).map_or(least, |value| value.max(least))
+    };
+    (more(per_second, least.0), more(burst, least.1))
 }
 
 /// A hook's own rate, where it has one; what it does not say is the default's.

@@ -132,6 +132,26 @@ async fn proxies_speak_for_many() {
 }
 
 #[tokio::test]
+async fn who_connects_too_often_is_closed_and_proxies_are_not() {
+    let limits = [("address_connections_per_second", 1), ("address_connections_burst", 3)];
+    let edge = Edge::start_as(Settings { limits: &limits, proxies: "\"127.1.0.9\"", tls: false }).await;
+    for _ in 0..20 {
+        let mut proxy = edge.connect_from(source(9)).await;
+        proxy.send(&ping()).await;
+        assert_eq!(status_of(&proxy.answer().await), 200);
+    }
+    // A token comes back in a second, on a slow machine in the middle of it.
+    let refused = async {
+        let refusals = "towline_receiver_connections_refused_total{reason=\"rate\"}";
+        while !edge.metrics().contains(refusals) {
+            drop(edge.connect_from(source(1)).await);
+        }
+    };
+    tokio::time::timeout(DEADLINE, refused).await.expect("a connection to be refused");
+    assert_eq!(status_of(&edge.send(&ping()).await), 200, "others are not concerned");
+}
+
+#[tokio::test]
 async fn a_connection_carries_so_many_requests() {
     let edge = Edge::with(&[("requests_per_connection_max", 3)]).await;
     let mut client = edge.connect().await;
