@@ -1,8 +1,10 @@
 //! The composition root: puts the parts together, starts them as owned tasks, and waits for the end.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use prometheus_client::registry::Registry;
+use tokio::sync::oneshot;
 use towline_daemon::admin::{self, Readiness};
 use towline_daemon::shutdown::Shutdown;
 use towline_daemon::tasks::{TaskFailure, Tasks, WhenItEnds};
@@ -44,12 +46,18 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), RunError> {
 
     let server = Arc::new(Server::new(&config, publisher.clone(), metrics, shutdown.clone()));
     server.register(&mut registry);
-    let tasks = Tasks::new();
+    let (tasks, admin_end) = (Tasks::new(), Shutdown::new());
     reload::spawn(&tasks, &config, &reload_metrics, &shutdown);
     if let Some(address) = config.admin() {
-        let admin = admin::serve(address, readiness.clone(), Arc::new(registry), shutdown.clone());
+        let admin = admin::serve(address, readiness.clone(), Arc::new(registry), admin_end.clone());
         tasks.spawn("admin", WhenItEnds::StopsProcess, admin);
     }
+    let (runs, ended) = oneshot::channel();
+    tasks.spawn(
+        "drain",
+        WhenItEnds::StopsProcess,
+        tell_of_drain(shutdown.clone(), readiness.clone(), ended, admin_end),
+    );
     tasks.spawn("stream-check", WhenItEnds::StopsProcess, publisher.watch_stream(shutdown.clone()));
     for (index, settings) in config.sweeps().iter().enumerate() {
         let sweeper = Sweeper::new(settings.clone(), readiness.clone(), sweep_metrics.clone());
@@ -57,7 +65,26 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), RunError> {
     }
     tasks.spawn("refusals", WhenItEnds::StopsProcess, Arc::clone(&server).tell_of_refusals());
     let tls = config.tls().cloned();
-    tasks.spawn("public", WhenItEnds::StopsProcess, listener::run(listener, tls, server, shutdown.clone()));
+    let public = listener::run(listener, tls, server, shutdown.clone());
+    tasks.spawn("public", WhenItEnds::StopsProcess, async move {
+        // Dropped with the task, however it ends.
+        let _runs = runs;
+        public.await
+    });
     tasks.run_until_shutdown(shutdown, limits.drain_timeout).await?;
+    Ok(())
+}
+
+/// While the public port drains, the admin port says so, and goes on telling what happens.
+async fn tell_of_drain(
+    shutdown: Shutdown,
+    readiness: Readiness,
+    ended: oneshot::Receiver<Infallible>,
+    admin_end: Shutdown,
+) -> Result<(), Infallible> {
+    shutdown.requested().await;
+    readiness.set("shutdown", Err("draining".to_owned()));
+    let _dropped = ended.await;
+    admin_end.request();
     Ok(())
 }

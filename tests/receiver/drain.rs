@@ -42,6 +42,8 @@ async fn what_is_in_work_is_answered_and_the_exit_code_is_zero() {
 
     world.receiver.daemon.begin_to_terminate();
     takes_no_more_connections(&world.receiver).await;
+    world.receiver.readyz("it drains", 503, "draining").await;
+    assert_eq!(world.receiver.ask("/metrics").await.unwrap().0, 200, "whoever watches sees the end");
     stream.write_all(&[last]).await.unwrap();
     assert_eq!(wire::status(&mut stream).await, Some(202), "the late one was in work");
     drop(stream);
