@@ -41,6 +41,13 @@ const LINGER_CHUNK_BYTES: usize = 8 * 1024;
 /// After a failed accept (out of file descriptors, most likely): others need a moment to close theirs.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// After shutdown is requested, for who was connected before it: to take what the kernel has of them, and for a place, a
+/// handshake or a first request that is on its way, a few round trips each.
+const LAST_CALL: Duration = Duration::from_secs(1);
+
+/// As many as the kernel keeps for us: those that connect from then on could go on without end.
+const BACKLOG: usize = 1024;
+
 /// Why the public port could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
@@ -69,49 +76,74 @@ pub async fn run(
     let connections = Connections::new(places, per_address, proxies, server.admission());
     let mut tasks = JoinSet::new();
     loop {
-        let (stream, peer, place) = tokio::select! {
+        let (stream, peer) = tokio::select! {
             () = shutdown.requested() => break,
             next = next(&listener, &connections, &server) => next,
         };
         while tasks.try_join_next().is_some() {}
-        let connection = Connection { place: Arc::new(place), server: Arc::clone(&server), shutdown: shutdown.clone() };
-        let tls = tls.clone();
-        tasks.spawn(async move {
-            connection.server.metrics().connections.inc();
-            connection.serve(stream, peer, tls).await;
-            connection.server.metrics().connections.dec();
-        });
+        let place = tokio::select! {
+            place = connections.take(peer) => place,
+            () = last_call(&shutdown) => continue,
+        };
+        tasks.spawn(Connection::new(place, &server, &shutdown).run(stream, peer, tls.clone()));
     }
-    drop(listener);
+    let last_call = tokio::time::Instant::now() + LAST_CALL;
+    for (stream, peer) in backlog(listener) {
+        if !is_welcome(peer, &connections, &server) {
+            continue;
+        }
+        let Ok(place) = tokio::time::timeout_at(last_call, connections.take(peer)).await else { break };
+        tasks.spawn(Connection::new(place, &server, &shutdown).run(stream, peer, tls.clone()));
+    }
     while tasks.join_next().await.is_some() {}
     server.drained().await;
     Ok(())
 }
 
-/// The next connection that may stay, with its place. Waits for nothing but a connection and a place for it; while
-/// there is none, because all have a complete request in work, further clients wait in the kernel's backlog.
-async fn next(listener: &TcpListener, connections: &Arc<Connections>, server: &Server) -> (TcpStream, IpAddr, Place) {
+/// The next connection that may stay. It waits for a place then; while there is none, because all have a complete request
+/// in work, further clients wait in the kernel's backlog.
+async fn next(listener: &TcpListener, connections: &Connections, server: &Server) -> (TcpStream, IpAddr) {
     loop {
-        let (stream, peer) = match listener.accept().await {
-            Ok((stream, peer)) => (stream, peer.ip()),
-            Err(error) if is_the_clients(&error) => continue,
+        match listener.accept().await {
+            Ok((stream, peer)) if is_welcome(peer.ip(), connections, server) => return (stream, peer.ip()),
+            Ok(_) => {}
+            Err(error) if is_the_clients(&error) => {}
             Err(error) => {
                 tracing::warn!(error = %error, "failed to accept a connection");
                 connections.send_one_away();
                 tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
             }
-        };
-        server.metrics().connections_accepted.inc();
-        if !server.may_connect(peer) {
-            end_for(server, "rate");
-            continue;
         }
-        if connections.allows(peer) {
-            return (stream, peer, connections.take(peer).await);
-        }
+    }
+}
+
+/// Counts it, whatever becomes of it.
+fn is_welcome(peer: IpAddr, connections: &Connections, server: &Server) -> bool {
+    server.metrics().connections_accepted.inc();
+    if !server.may_connect(peer) {
+        end_for(server, "rate");
+        return false;
+    }
+    let allowed = connections.allows(peer);
+    if !allowed {
         end_for(server, "per_address");
     }
+    allowed
+}
+
+/// Those to whom the kernel has said yes, and who would be reset with the port.
+fn backlog(listener: TcpListener) -> impl Iterator<Item = (TcpStream, IpAddr)> {
+    let accepted =
+        listener.into_std().into_iter().flat_map(|listener| std::iter::from_fn(move || listener.accept().ok()));
+    accepted.take(BACKLOG).filter_map(|(stream, peer)| {
+        stream.set_nonblocking(true).ok()?;
+        Some((TcpStream::from_std(stream).ok()?, peer.ip()))
+    })
+}
+
+async fn last_call(shutdown: &Shutdown) {
+    shutdown.requested().await;
+    tokio::time::sleep(LAST_CALL).await;
 }
 
 /// It was gone before it was accepted, which says nothing about the next one.
@@ -131,6 +163,16 @@ struct Connection {
 }
 
 impl Connection {
+    fn new(place: Place, server: &Arc<Server>, shutdown: &Shutdown) -> Self {
+        Self { place: Arc::new(place), server: Arc::clone(server), shutdown: shutdown.clone() }
+    }
+
+    async fn run(self, stream: TcpStream, peer: IpAddr, tls: Option<Tls>) {
+        self.server.metrics().connections.inc();
+        self.serve(stream, peer, tls).await;
+        self.server.metrics().connections.dec();
+    }
+
     async fn serve(&self, stream: TcpStream, peer: IpAddr, tls: Option<Tls>) {
         // An answer is one small packet, and its sender waits for it.
         let _best_effort = stream.set_nodelay(true);
@@ -170,7 +212,7 @@ impl Connection {
             |reason| self.server.metrics().tls_handshake_failures.get_or_create(&ReasonLabels { reason }).inc();
         let handshake = tokio::time::timeout(self.server.limits().handshake_timeout, tls.acceptor().accept(stream));
         let handshaken = tokio::select! {
-            () = self.shutdown.requested() => return None,
+            () = last_call(&self.shutdown) => return None,
             handshaken = handshake => handshaken,
         };
         match handshaken {
@@ -216,8 +258,16 @@ impl Connection {
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
             () = self.shutdown.requested() => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
+                // Its first request may be in the kernel, and would be reset.
+                let is_new = requests.load(Ordering::Relaxed) == 0;
+                let time = if is_new { LAST_CALL } else { Duration::ZERO };
+                match tokio::time::timeout(time, connection.as_mut()).await {
+                    Ok(ended) => ended,
+                    Err(_elapsed) => {
+                        connection.as_mut().graceful_shutdown();
+                        connection.await
+                    }
+                }
             }
         };
         if too_slow.load(Ordering::Relaxed) {

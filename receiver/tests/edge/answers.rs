@@ -2,7 +2,7 @@
 
 use tokio::net::TcpStream;
 
-use crate::client::{COMMIT, JSON, post, signed, signed_push, status_of};
+use crate::client::{COMMIT, Client, JSON, post, signed, signed_push, status_of};
 use crate::edge::{DEADLINE, Edge};
 
 #[tokio::test]
@@ -94,6 +94,26 @@ async fn shutdown_finishes_what_was_accepted_and_accepts_no_more() {
     tokio::time::timeout(DEADLINE, refused).await.expect("the port to be closed");
     client.send(body.as_bytes()).await;
     assert_eq!(status_of(&client.answer().await), 503);
+    tokio::time::timeout(DEADLINE, edge.ended).await.expect("the edge to end").unwrap();
+}
+
+/// They are in the kernel's backlog: this runtime has one thread, and nothing is awaited before shutdown is requested.
+#[tokio::test]
+async fn shutdown_answers_who_was_connected_before_it() {
+    let edge = Edge::start().await;
+    let mut clients = Vec::new();
+    for _ in 0..20 {
+        let mut client = std::net::TcpStream::connect(edge.address).unwrap();
+        std::io::Write::write_all(&mut client, &signed("ping", "{}")).unwrap();
+        clients.push(client);
+    }
+    edge.shutdown.request();
+    for client in clients {
+        client.set_nonblocking(true).unwrap();
+        let mut client = Client::of(TcpStream::from_std(client).unwrap());
+        let answer = client.answer().await;
+        assert!(matches!(status_of(&answer), 200 | 503), "{answer:?}");
+    }
     tokio::time::timeout(DEADLINE, edge.ended).await.expect("the edge to end").unwrap();
 }
 

@@ -23,7 +23,11 @@ impl Client {
     pub(crate) async fn connect(source: IpAddr, address: SocketAddr) -> Self {
         let socket = TcpSocket::new_v4().unwrap();
         socket.bind(SocketAddr::new(source, 0)).unwrap();
-        Self { stream: socket.connect(address).await.unwrap(), unread: Vec::new() }
+        Self::of(socket.connect(address).await.unwrap())
+    }
+
+    pub(crate) fn of(stream: TcpStream) -> Self {
+        Self { stream, unread: Vec::new() }
     }
 
     pub(crate) async fn send(&mut self, bytes: &[u8]) {
