@@ -1,5 +1,6 @@
 //! Azure DevOps: `Authorization: Basic <base64 of user:password>`, by its documentation "Webhooks" (service hooks). That is
-//! all there is: neither the body nor the time is signed, and event and delivery are named in the body only.
+//! all there is: neither the body nor the time is signed, and event and delivery are named in the body only. The event's
+//! id in there tells bodies apart that would be equal otherwise.
 
 use data_encoding::BASE64;
 use http::HeaderMap;

@@ -87,7 +87,8 @@ impl Verified {
     }
 
     /// What makes two deliveries one: all signed bytes, the provider, and where the event goes (repository and ref).
-    /// The delivery's id is left out where it is not signed: a stranger could make a new message of an old one with it.
+    /// The delivery's id is left out where the body is signed and it is not: a stranger could make a new message of an old
+    /// one with it. Bodies of two pushes differ there by a time (GitHub's `pushed_at`) or an id.
     pub fn message_id(&self, subject: &str) -> String {
         let mut digest = Sha256::new();
         digest.update(self.signed);

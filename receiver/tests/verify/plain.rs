@@ -120,3 +120,22 @@ fn the_body_makes_the_message() {
     assert_eq!(id(b"{}"), id(b"{}"));
     assert_ne!(id(b"{}"), id(b"{ }"));
 }
+
+/// A branch goes forth, back and forth again: two bodies are equal, and both events have to be told.
+#[test]
+fn two_events_of_gitlab_with_one_body_are_two() {
+    let id = |list: &[(&str, &str)]| {
+        let mut headers = headers(list);
+        headers.insert(TOKEN, HeaderValue::from_static("token"));
+        let secrets = secrets(Provider::Gitlab, &["token"]);
+        verify(Provider::Gitlab, &secrets, &headers, Bytes::from_static(b"{}"), NOW).unwrap().message_id("subject")
+    };
+    for name in ["idempotency-key", "x-gitlab-event-uuid", "webhook-id"] {
+        assert_ne!(id(&[(name, "1")]), id(&[(name, "2")]), "{name}");
+        assert_eq!(id(&[(name, "1")]), id(&[(name, "1")]), "{name}");
+    }
+    // A repetition has the key again, whatever else is new.
+    let repeated = [("idempotency-key", "1"), ("x-gitlab-event-uuid", "3"), ("webhook-id", "4")];
+    assert_eq!(id(&[("idempotency-key", "1"), ("x-gitlab-event-uuid", "2")]), id(&repeated));
+    assert_eq!(id(&[]), id(&[]));
+}
