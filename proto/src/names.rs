@@ -80,14 +80,17 @@ impl CommitId {
         Self::parse_optional(text)?.ok_or(NameError::ZeroCommit)
     }
 
-    /// Git hosts write all zeros where there is no commit: before a branch existed and after it was deleted.
+    /// Git hosts write all zeros where there is no commit: before a branch existed and after it was deleted. How many is
+    /// not always how many an id has: some abbreviate.
     pub fn parse_optional(text: &str) -> Result<Option<Self>, NameError> {
+        if !text.is_empty() && text.bytes().all(|b| b == b'0') {
+            return Ok(None);
+        }
         let hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
         if !matches!(text.len(), 40 | 64) || !text.bytes().all(hex) {
             return Err(NameError::Commit);
         }
-        let zero = text.bytes().all(|b| b == b'0');
-        Ok((!zero).then(|| Self(text.to_owned())))
+        Ok(Some(Self(text.to_owned())))
     }
 
     /// The first 12 digits, for people to read.

@@ -114,7 +114,11 @@ fn all_zeros_name_no_commit() {
         assert_eq!(CommitId::parse(&"0".repeat(len)), Err(NameError::ZeroCommit));
         assert!(CommitId::parse(&"9f".repeat(len / 2)).is_ok());
     }
-    for text in ["", "abc", &"A".repeat(40), &"g".repeat(40), &"a".repeat(41)] {
+    for zeros in [1, 7, 12, 39, 41, 128] {
+        assert_eq!(CommitId::parse_optional(&"0".repeat(zeros)), Ok(None));
+        assert_eq!(CommitId::parse(&"0".repeat(zeros)), Err(NameError::ZeroCommit));
+    }
+    for text in ["", "abc", "0000001", &"A".repeat(40), &"g".repeat(40), &"a".repeat(41)] {
         assert_eq!(CommitId::parse_optional(text), Err(NameError::Commit), "{text}");
     }
 }

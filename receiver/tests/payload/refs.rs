@@ -77,7 +77,7 @@ fn a_short_name_is_no_ref_where_full_names_are_sent() {
     }
 }
 
-/// SHA-1 and SHA-256 repositories write as many zeros as their ids have digits.
+/// SHA-1 and SHA-256 repositories write as many zeros as their ids have digits, or fewer.
 #[rstest]
 #[case(Provider::Github, "/before", "/after")]
 #[case(Provider::Gitlab, "/before", "/after")]
@@ -92,12 +92,12 @@ fn zeros_are_no_commit(#[case] provider: Provider, #[case] before: &str, #[case]
         *body.pointer_mut(pointer).unwrap() = json!(id);
         read(provider, push_event(provider), body.to_string())
     };
-    for zeros in [ZEROS, ZEROS_64] {
+    for zeros in [ZEROS, ZEROS_64, &ZEROS[..7], &ZEROS[1..]] {
         let Ok(Reading::Pushes(pushes)) = read_with(before, zeros) else { panic!("{zeros}") };
         assert!(pushes[0].before.is_none());
         assert!(matches!(read_with(after, zeros), Ok(Reading::Ignored(Ignored::Deleted { further: 0, .. }))));
     }
-    let ids = [&ZEROS[1..], &ONE[1..], "HEAD", &format!("{ONE}1"), &"A".repeat(40), &format!(" {TWO}")];
+    let ids = [&ONE[1..], "HEAD", &format!("{ONE}1"), &"A".repeat(40), &format!(" {TWO}")];
     for id in ids {
         assert!(matches!(read_with(before, id), Err(Unreadable::Name { .. })), "{id:?}");
         assert!(matches!(read_with(after, id), Err(Unreadable::Name { .. })), "{id:?}");
