@@ -59,7 +59,7 @@ impl Deliverer {
         let wait_max = limits.publish_timeout / 2;
         let lane =
             |hook: &Arc<Hook>| (hook.path().to_owned(), Lane::new(hook.rate().unwrap_or(limits.rates.hook), wait_max));
-        let places = Arc::new(Semaphore::new(limits.rates.deliveries_in_flight_max.min(Semaphore::MAX_PERMITS)));
+        let places = Arc::new(Semaphore::new(limits.rates.deliveries_in_flight_max));
         let lanes = hooks.iter().map(lane).collect();
         Self { publisher, lanes, limits, places, metrics, shutdown, give_up_at: OnceLock::new() }
     }

@@ -21,6 +21,13 @@ const HEADER_BYTES: std::ops::RangeInclusive<u64> = KIB..=MIB;
 /// What a map of headers can hold at all is not much more.
 const HEADERS_MOST: u64 = 10_000;
 
+/// Of whatever is counted: no process has as many descriptors, and each costs some memory. Far below what a semaphore
+/// counts to.
+pub(crate) const COUNT_MOST: u64 = 1_000_000;
+
+/// Of whatever is measured in bytes: no machine that receives webhooks has as much memory.
+const BYTES_MOST: u64 = 1024 * 1024 * MIB;
+
 /// Nothing here waits for a day; a number beyond is one in the wrong unit.
 const MS_MOST: u64 = 24 * 60 * 60 * 1000;
 
@@ -148,8 +155,8 @@ impl RawLimits {
         let mut read = Reader { mistakes };
         let connections_max = read.count("connections_max", self.connections_max, default.connections_max);
         let per_address = default.connections_per_address_max.min(connections_max);
-        let body_bytes_max = read.number("body_bytes_max", self.body_bytes_max, default.body_bytes_max);
-        let bodies_bytes_max = read.number("bodies_bytes_max", self.bodies_bytes_max, default.bodies_bytes_max);
+        let body_bytes_max = read.bytes("body_bytes_max", self.body_bytes_max, default.body_bytes_max);
+        let bodies_bytes_max = read.bytes("bodies_bytes_max", self.bodies_bytes_max, default.bodies_bytes_max);
         let bodies_of_one = default.bodies_bytes_per_address_max.min(bodies_bytes_max).max(body_bytes_max);
         let body_timeout = read.time("body_timeout_ms", self.body_timeout_ms, default.body_timeout);
         let limits = Limits {
@@ -159,7 +166,8 @@ impl RawLimits {
                 self.connections_per_address_max,
                 per_address,
             ),
-            requests_per_connection_max: read.number(
+            requests_per_connection_max: read.at_most(
+                COUNT_MOST,
                 "requests_per_connection_max",
                 self.requests_per_connection_max,
                 default.requests_per_connection_max,
@@ -168,7 +176,7 @@ impl RawLimits {
             header_bytes_max: read.count("header_bytes_max", self.header_bytes_max, default.header_bytes_max),
             body_bytes_max,
             bodies_bytes_max,
-            bodies_bytes_per_address_max: read.number(
+            bodies_bytes_per_address_max: read.bytes(
                 "bodies_bytes_per_address_max",
                 self.bodies_bytes_per_address_max,
                 bodies_of_one,
@@ -178,7 +186,7 @@ impl RawLimits {
             idle_timeout: read.time("idle_timeout_ms", self.idle_timeout_ms, default.idle_timeout),
             body_timeout,
             body_grace: read.time("body_grace_ms", self.body_grace_ms, default.body_grace.min(body_timeout)),
-            body_bytes_per_second_min: read.number(
+            body_bytes_per_second_min: read.bytes(
                 "body_bytes_per_second_min",
                 self.body_bytes_per_second_min,
                 default.body_bytes_per_second_min,
@@ -262,7 +270,20 @@ impl Reader<'_> {
     }
 
     fn count(&mut self, key: &str, value: Option<u64>, default: usize) -> usize {
-        usize::try_from(self.number(key, value, default as u64)).unwrap_or(usize::MAX)
+        usize::try_from(self.at_most(COUNT_MOST, key, value, default as u64)).unwrap_or(default)
+    }
+
+    fn bytes(&mut self, key: &str, value: Option<u64>, default: u64) -> u64 {
+        self.at_most(BYTES_MOST, key, value, default)
+    }
+
+    fn at_most(&mut self, most: u64, key: &str, value: Option<u64>, default: u64) -> u64 {
+        let number = self.number(key, value, default);
+        if number > most {
+            self.mistakes.add(format!("limits.{key}"), format!("must be at most {most}"));
+            return default;
+        }
+        number
     }
 
     fn time(&mut self, key: &str, value: Option<u64>, default: Duration) -> Duration {

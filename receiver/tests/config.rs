@@ -118,6 +118,21 @@ fn limits_that_contradict_each_other() {
     assert_eq!(limits.body_grace, limits.body_timeout);
 }
 
+/// The largest a file can say, for every number there is: a mistake that names the bound, and no panic at the start.
+#[test]
+fn no_number_is_too_large_to_be_told_so() {
+    let known = include_str!("../src/limits.rs");
+    let known = known.split_once("struct RawLimits {").unwrap().1.split_once("\n}").unwrap().0;
+    let keys: Vec<&str> = known.lines().filter_map(|line| line.trim().strip_suffix(": Option<u64>,")).collect();
+    assert!(keys.len() > 25, "{keys:?}");
+    let limits: String = keys.iter().map(|key| format!("{key} = {}\n", i64::MAX)).collect();
+    let mistakes = Folder::new().mistakes(&GOOD.replace("[nats]", &format!("[limits]\n{limits}[nats]")));
+    for key in keys {
+        let said = mistakes.iter().find(|mistake| mistake.starts_with(&format!("limits.{key}: must be ")));
+        assert!(said.is_some_and(|said| said.contains(char::is_numeric)), "{key}: {mistakes:#?}");
+    }
+}
+
 #[test]
 fn unknown_keys_and_providers_name_the_nearest() {
     let text = GOOD.replace("host = \"gitlab.com\"", "host = \"gitlab.com\"\nsecret = \"x\"");

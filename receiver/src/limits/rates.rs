@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use towline_daemon::config::Mistakes;
 
+use super::{COUNT_MOST, MS_MOST};
 use crate::rate::Rate;
 
 /// Rates, and what depends on them.
@@ -64,9 +65,18 @@ impl Default for Rates {
 
 impl RawRates {
     pub(super) fn validate(self, mistakes: &mut Mistakes) -> Rates {
-        let mut count = |key: &str, value: Option<u64>, default: u64| positive(key, value, default, mistakes);
-        let in_flight = count("deliveries_in_flight_max", self.deliveries_in_flight_max, DELIVERIES_IN_FLIGHT_MAX);
-        let interval = count("refusals_log_interval_ms", self.refusals_log_interval_ms, REFUSALS_LOG_INTERVAL_MS);
+        let mut count = |key: &str, value: Option<u64>, most: u64, default: u64| match value {
+            Some(value) if !(1..=most).contains(&value) => {
+                mistakes.add(format!("limits.{key}"), format!("must be between 1 and {most}"));
+                default
+            }
+            Some(value) => value,
+            None => default,
+        };
+        let in_flight = self.deliveries_in_flight_max;
+        let in_flight = count("deliveries_in_flight_max", in_flight, COUNT_MOST, DELIVERIES_IN_FLIGHT_MAX);
+        let interval = self.refusals_log_interval_ms;
+        let interval = count("refusals_log_interval_ms", interval, MS_MOST, REFUSALS_LOG_INTERVAL_MS);
         Rates {
             connections: rate(
                 "limits.address_connections",
@@ -99,26 +109,16 @@ pub(crate) fn of_hook(key: &str, raw: Pair, mistakes: &mut Mistakes) -> Option<R
 }
 
 fn rate(name: &str, (per_second, burst): Pair, default: (u32, u32), mistakes: &mut Mistakes) -> Rate {
+    // Beyond it a token would take no time to come back that a clock can tell, which is no limit.
     let mut read = |what: &str, value: Option<u64>, default: u32| match value.map(u32::try_from) {
         None => default,
-        Some(Ok(value)) if value > 0 => value,
+        Some(Ok(value)) if (1..=COUNT_MOST).contains(&value.into()) => value,
         Some(_) => {
-            mistakes.add(format!("{name}_{what}"), format!("must be between 1 and {}", u32::MAX));
+            mistakes.add(format!("{name}_{what}"), format!("must be between 1 and {COUNT_MOST}"));
             default
         }
     };
     let per_second = read("per_second", per_second, default.0);
     // A burst below the rate would make the rate a little less than what is written.
     Rate::new(per_second, read("burst", burst, default.1.max(per_second)))
-}
-
-fn positive(key: &str, value: Option<u64>, default: u64, mistakes: &mut Mistakes) -> u64 {
-    match value {
-        Some(0) => {
-            mistakes.add(format!("limits.{key}"), "must be greater than zero");
-            default
-        }
-        Some(value) => value,
-        None => default,
-    }
 }
