@@ -1,4 +1,5 @@
-//! Which repositories a hook speaks for: globs on a repository's full name. Knows names and patterns, no host.
+//! Which repositories a hook speaks for: globs on what follows host and prefix in a repository's identity. Knows names and
+//! patterns, no host.
 //!
 //! `*` is anything within one part of the name, `**` anything at all, `?` one character other than `/`. Case makes no
 //! difference, as it makes none to the Git hosts.

@@ -66,10 +66,14 @@ impl Delivery {
         let mut identified = Vec::new();
         let mut outside = None;
         for push in pushes {
-            if self.hook.allows(&push.full_name) {
-                identified.push(self.identify(verified, push, delivery)?);
-            } else {
-                outside = Some(Ignored::not_allowed(&push.full_name));
+            // The hook's host joined to the verified full name: a URL in the payload is never looked at.
+            match self.hook.repository(&push.full_name) {
+                Ok(repository) if self.hook.allows_repository(&repository) => {
+                    identified.push(self.identify(verified, repository, push, delivery));
+                }
+                Err(source) if self.hook.allowed().texts().is_empty() => return Err(Unreadable::Repository(source)),
+                // What has no identity is in no list.
+                Ok(_) | Err(_) => outside = Some(Ignored::not_allowed(&push.full_name)),
             }
         }
         Ok(match outside {
@@ -78,10 +82,7 @@ impl Delivery {
         })
     }
 
-    /// The repository is the hook's host joined to the verified full name: a URL in the payload is never looked at.
-    fn identify(&self, verified: &Verified, push: Push, delivery: &str) -> Result<Identified, Unreadable> {
-        let repository = RepositoryId::from_hook(self.hook.host(), self.hook.prefix(), &push.full_name)
-            .map_err(Unreadable::Repository)?;
+    fn identify(&self, verified: &Verified, repository: RepositoryId, push: Push, delivery: &str) -> Identified {
         let id = verified.message_id(&subject::commit(&repository, &push.reference));
         let event = CommitEvent {
             version: CommitEvent::VERSION,
@@ -96,7 +97,7 @@ impl Delivery {
             // Not the sender's word, but how the delivery came here: `deliver` adds it.
             traceparent: None,
         };
-        Ok(Identified { event, id })
+        Identified { event, id }
     }
 }
 

@@ -71,6 +71,40 @@ fn a_good_one_with_defaults() {
     assert!(config.tls().is_none());
 }
 
+/// What a glob allows is the repository that agents listen for, whatever name it is given.
+#[test]
+fn the_allow_list_looks_at_the_identity() {
+    let allows = |host: &str, prefix: &str, glob: &str, name: &str| {
+        let prefix = if prefix.is_empty() { String::new() } else { format!("prefix = \"{prefix}\"\n") };
+        let text =
+            GOOD.replace("host = \"github.com\"", &format!("host = \"{host}\"\n{prefix}")).replace("org/*", glob);
+        Folder::new().load(&text).unwrap().hooks()[0].allows(name)
+    };
+    for (host, prefix, glob, name) in [
+        ("git.example", "", "org/app", "org/app.git"),
+        ("git.example", "", "org/app", "Org//App"),
+        ("git.example", "", "victim/*", "scm/victim/app"),
+        ("git.example", "git", "git/*", "git/app"),
+        ("dev.azure.com", "Fabrikam", "My Project/*", "My Project/app"),
+        ("dev.azure.com", "fabrikam/DefaultCollection", "project/*", "project/app"),
+        ("fabrikam.visualstudio.com", "", "project/*", "project/app"),
+        ("azure.example", "tfs/DefaultCollection", "project/*", "project/app"),
+        ("tools.example", "bitbucket/scm", "proj/*", "PROJ/app"),
+    ] {
+        assert!(allows(host, prefix, glob, name), "{glob} at {host}/{prefix}: {name}");
+    }
+    for (host, prefix, glob, name) in [
+        ("git.example", "", "scm/**", "scm/victim/app"),
+        ("git.example", "", "projects/**", "projects/victim/repos/app"),
+        ("git.example", "", "org/*/*", "org//app"),
+        ("git.example", "", "org/*", "org/group/app"),
+        ("git.example", "", "**", "../app"),
+        ("dev.azure.com", "fabrikam", "fabrikam/*", "project/app"),
+    ] {
+        assert!(!allows(host, prefix, glob, name), "{glob} at {host}/{prefix}: {name}");
+    }
+}
+
 #[test]
 fn all_mistakes_at_once() {
     let text = r#"

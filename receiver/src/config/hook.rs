@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use towline_daemon::config::Mistakes;
 use towline_proto::RepositoryId;
+use towline_proto::repository::RepositoryError;
 
 use crate::allow::AllowList;
 use crate::limits;
@@ -32,6 +33,8 @@ pub struct Hook {
     provider: Provider,
     host: String,
     prefix: Option<String>,
+    /// What the hook's identities begin with: the host and what becomes of the prefix.
+    place: String,
     secrets: Secrets,
     allowed: AllowList,
     rate: Option<Rate>,
@@ -62,7 +65,15 @@ fn hook(raw: RawHook, key: &str, mistakes: &mut Mistakes) -> Hook {
     let secrets = secrets(&raw, key, mistakes);
     let allowed = allowed(&raw, key, mistakes);
     let rate = limits::of_hook(key, (raw.deliveries_per_second, raw.deliveries_burst), mistakes);
-    Hook { path: raw.path, provider: raw.provider, host: raw.host, prefix: raw.prefix, secrets, allowed, rate }
+    let place = place(&raw);
+    Hook { path: raw.path, provider: raw.provider, host: raw.host, prefix: raw.prefix, place, secrets, allowed, rate }
+}
+
+/// Asked of an identity, and not put together: hosts have second names, and some prefixes are left out or moved.
+fn place(raw: &RawHook) -> String {
+    const PROBE: &str = "probe-a/probe-b";
+    let identity = RepositoryId::from_hook(&raw.host, raw.prefix.as_deref(), PROBE).ok();
+    identity.and_then(|identity| identity.as_str().strip_suffix(PROBE).map(str::to_owned)).unwrap_or_default()
 }
 
 fn check_host(raw: &RawHook, key: &str, mistakes: &mut Mistakes) {
@@ -159,7 +170,20 @@ impl Hook {
         &self.allowed
     }
 
+    /// A repository of this hook, by its full name.
+    pub fn repository(&self, full_name: &str) -> Result<RepositoryId, RepositoryError> {
+        RepositoryId::from_hook(&self.host, self.prefix.as_deref(), full_name)
+    }
+
     pub fn allows(&self, full_name: &str) -> bool {
-        self.allowed.allows(full_name)
+        self.repository(full_name).is_ok_and(|repository| self.allows_repository(&repository))
+    }
+
+    /// Whether it may speak for this one of its repositories. The identity is looked at and not the name that was sent:
+    /// one repository has many names, and a glob must not take one of them for another repository's.
+    pub fn allows_repository(&self, repository: &RepositoryId) -> bool {
+        let identity = repository.as_str();
+        let path = || identity.split_once('/').map_or(identity, |(_, path)| path);
+        self.allowed.allows(identity.strip_prefix(&self.place).unwrap_or_else(path))
     }
 }
