@@ -9,6 +9,10 @@
 //! **What is told as published is covered by an acknowledged message of the same subject, as new or newer.** One trap is
 //! in the stream's deduplication: the newer message may be the repetition of one that was stored before the older one.
 //! So a message that supersedes another one has an id of its own, made of both.
+//!
+//! What is not kept is the order of two messages of one ref that are both on their way: a slot that is closed and still
+//! being published, tried again perhaps, does not keep back a newer message, and may be stored after it. That is as
+//! without any rate, and costs nothing: an event makes an agent look at the ref, and is not what it will find there.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -92,8 +96,8 @@ impl Lane {
         Arc::new(Self { rate, wait_max, state: Mutex::default() })
     }
 
-    /// The messages of one delivery, which costs one token, or none where others lead all of them. Nothing is left
-    /// behind where there is none in time.
+    /// The messages of one delivery, which costs a token for each, but for those that others lead: what is bounded is how
+    /// often agents are woken. Nothing is left behind where there are not enough in time.
     pub fn enter(self: &Arc<Self>, messages: Vec<Message>, now: Instant) -> Result<Vec<Turn>, Empty> {
         let mut state = self.lock();
         let opened = messages.iter().filter(|message| !state.slots.contains_key(&message.subject)).count();
@@ -101,7 +105,7 @@ impl Lane {
         if opened > 0 {
             // Full is as good as too late: by then slots will have been given back.
             let wait_max = if state.slots.len() + opened > SLOTS_MAX { Duration::ZERO } else { self.wait_max };
-            wait = state.bucket.reserve(self.rate, now, wait_max)?;
+            wait = state.bucket.reserve(self.rate, u32::try_from(opened).unwrap_or(u32::MAX), now, wait_max)?;
         }
         Ok(messages.into_iter().map(|message| self.place(&mut state, message, wait, now)).collect())
     }
@@ -299,6 +303,22 @@ mod tests {
         assert_eq!(lane.waiting(), 2);
         drop(turns);
         assert_eq!(lane.waiting(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_delivery_costs_as_much_as_it_has_events_for() {
+        let lane = lane(1, 3, Duration::from_secs(2));
+        let delivery = |refs: &[&str]| refs.iter().map(|subject| message(subject, 1)).collect::<Vec<_>>();
+        let mut turns = lane.enter(delivery(&["a", "b", "c"]), now()).unwrap();
+        assert!(turns.iter().all(|turn| matches!(turn, Turn::Now(_))));
+        assert_eq!(lane.enter(delivery(&["d", "e", "f"]), now()).err(), Some(Empty { wait: Duration::from_secs(3) }));
+        turns.extend(lane.enter(delivery(&["d", "e"]), now()).unwrap());
+        assert_eq!(lane.waiting(), 2);
+        assert!(lane.enter(delivery(&["d", "e"]), now()).is_ok(), "others lead both");
+        // More than there can ever be is let through when all are there.
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        drop(turns);
+        assert!(lane.enter(delivery(&["a", "b", "c", "d", "e"]), now()).is_ok());
     }
 
     proptest! {

@@ -47,9 +47,11 @@ impl Rate {
         Self { token, whole: token * burst.max(1) }
     }
 
-    /// The moment when the bucket is full after one token more is taken, or how long that has to wait.
-    fn take(self, full_at: Option<Instant>, now: Instant) -> Result<Instant, Empty> {
-        let after = full_at.filter(|at| *at > now).unwrap_or(now) + self.token;
+    /// The moment when the bucket is full after so many tokens more are taken, or how long that has to wait. More than
+    /// there can be cost as much as there can be.
+    fn take(self, count: u32, full_at: Option<Instant>, now: Instant) -> Result<Instant, Empty> {
+        let cost = (self.token * count).min(self.whole);
+        let after = full_at.filter(|at| *at > now).unwrap_or(now) + cost;
         match after.duration_since(now).checked_sub(self.whole) {
             Some(wait) if !wait.is_zero() => Err(Empty { wait }),
             Some(_) | None => Ok(after),
@@ -60,13 +62,13 @@ impl Rate {
 impl Bucket {
     /// Takes a token.
     pub fn take(&mut self, rate: Rate, now: Instant) -> Result<(), Empty> {
-        self.full_at = Some(rate.take(self.full_at, now)?);
+        self.full_at = Some(rate.take(1, self.full_at, now)?);
         Ok(())
     }
 
-    /// Takes a token that may still have to come, at most after `wait_max`; returns how long until it is there.
-    pub fn reserve(&mut self, rate: Rate, now: Instant, wait_max: Duration) -> Result<Duration, Empty> {
-        match rate.take(self.full_at, now) {
+    /// Takes tokens that may still have to come, at most after `wait_max`; returns how long until they are there.
+    pub fn reserve(&mut self, rate: Rate, count: u32, now: Instant, wait_max: Duration) -> Result<Duration, Empty> {
+        match rate.take(count, self.full_at, now) {
             Ok(full_at) => {
                 self.full_at = Some(full_at);
                 Ok(Duration::ZERO)
@@ -88,7 +90,7 @@ impl<K: Clone + Eq + Hash + Ord> Buckets<K> {
     /// Takes one of the key's tokens.
     pub fn take(&mut self, key: &K, now: Instant) -> Result<(), Empty> {
         let known = self.full_at.get(key).copied();
-        let full_at = self.rate.take(known, now)?;
+        let full_at = self.rate.take(1, known, now)?;
         if let Some(known) = known {
             self.by_moment.remove(&(known, key.clone()));
         } else {
@@ -101,7 +103,7 @@ impl<K: Clone + Eq + Hash + Ord> Buckets<K> {
 
     /// Whether the key has a token; takes none.
     pub fn look(&self, key: &K, now: Instant) -> Result<(), Empty> {
-        self.rate.take(self.full_at.get(key).copied(), now).map(|_| ())
+        self.rate.take(1, self.full_at.get(key).copied(), now).map(|_| ())
     }
 
     /// How many are remembered.
@@ -150,9 +152,19 @@ mod tests {
         let (rate, start) = (Rate::new(10, 1), Instant::now());
         let mut bucket = Bucket::default();
         let wait_max = SECOND / 5;
-        let waits: Vec<_> = (0..4).map(|_| bucket.reserve(rate, start, wait_max)).collect();
+        let waits: Vec<_> = (0..4).map(|_| bucket.reserve(rate, 1, start, wait_max)).collect();
         let tenth = SECOND / 10;
         assert_eq!(waits, [Ok(Duration::ZERO), Ok(tenth), Ok(tenth * 2), Err(Empty { wait: tenth * 3 })]);
+    }
+
+    #[test]
+    fn many_tokens_at_once_cost_as_many_and_never_more_than_there_are() {
+        let (rate, start) = (Rate::new(10, 5), Instant::now());
+        let mut bucket = Bucket::default();
+        assert_eq!(bucket.reserve(rate, 4, start, SECOND), Ok(Duration::ZERO));
+        assert_eq!(bucket.reserve(rate, 3, start, SECOND), Ok(SECOND / 5));
+        assert_eq!(bucket.reserve(rate, 1_000_000, start, SECOND), Ok(SECOND * 7 / 10));
+        assert_eq!(bucket.reserve(rate, 5, start, SECOND), Err(Empty { wait: SECOND * 12 / 10 }));
     }
 
     #[test]

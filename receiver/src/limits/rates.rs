@@ -25,7 +25,7 @@ pub struct Rates {
     /// shared with strangers (they can make the Git host itself send to us, with their secret), so it is not a few: ten
     /// a second let the real sender through, too, and cost a sixth of a core with the largest bodies (250 MB of SHA-256).
     pub failures: Rate,
-    /// Verified deliveries of one hook. Each wakes all agents of its repository: with a thousand agents this makes
+    /// Events of one hook's verified deliveries, most of which have one. Each wakes all agents of its repository: with a thousand agents this makes
     /// 200,000 messages a second, which one NATS server bears. The burst: an organisation that mirrors its branches.
     pub hook: Rate,
     /// Deliveries between their last byte and their outcome. Four for each place of a connection (who hangs up leaves
