@@ -1,5 +1,5 @@
 //! The public port: accepts, shakes hands, and gives each connection to hyper, all within bounds. Knows connections and
-//! their times; who gets a place is [`crate::connections`]' business, what a request means [`crate::serve`]'s.
+//! their times; who gets a place is `connections`' business, what a request means [`crate::serve`]'s.
 //!
 //! HTTP/1.1 only: no Git host sends webhooks over HTTP/2, and a connection that sends nothing would never time out under
 //! a server that waits to find out which of the two is spoken.

@@ -2,7 +2,7 @@
 //! repository it is, is said by the hook's host and the full name. Deleted refs and events other than pushes are
 //! answered with the reason why nothing is to be done.
 //!
-//! One file for each provider knows where the facts stand in its bodies. What is the same for all is in [`field`] (JSON
+//! One file for each provider knows where the facts stand in its bodies. What is the same for all is in `field` (JSON
 //! to fields), in `refs` (texts to refs and ids) and in `form` (GitHub's other content type).
 
 mod azure_devops;
