@@ -19,7 +19,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use towline_daemon::shutdown::Shutdown;
 
@@ -38,15 +38,16 @@ const READ_AHEAD_BYTES: usize = 8 * 1024;
 /// At a time, of what is read to be thrown away.
 const LINGER_CHUNK_BYTES: usize = 8 * 1024;
 
+/// Connections that wait in the kernel. Of what comes when they are too many it forgets the last step, and a client that
+/// believes itself connected sends into nothing for half a minute. Linux allows no more than this by default (`somaxconn`).
+const BACKLOG: u32 = 4096;
+
 /// After a failed accept (out of file descriptors, most likely): others need a moment to close theirs.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// After shutdown is requested, for who was connected before it: to take what the kernel has of them, and for a place, a
 /// handshake or a first request that is on its way, a few round trips each.
 const LAST_CALL: Duration = Duration::from_secs(1);
-
-/// As many as the kernel keeps for us: those that connect from then on could go on without end.
-const BACKLOG: usize = 1024;
 
 /// Why the public port could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -58,9 +59,17 @@ pub enum ListenError {
 /// Opens the public port.
 pub async fn bind(address: SocketAddr) -> Result<TcpListener, ListenError> {
     let wrong = |source| ListenError::Bind { address, source };
-    let listener = TcpListener::bind(address).await.map_err(wrong)?;
+    let listener = listen(address).map_err(wrong)?;
     towline_daemon::announce_listener("public", listener.local_addr().map_err(wrong)?);
     Ok(listener)
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // A port whose last connections are still closing can be opened again at once.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Accepts until shutdown, then lets open connections finish their requests, and every accepted delivery its work.
@@ -135,7 +144,7 @@ fn is_welcome(peer: IpAddr, connections: &Connections, server: &Server) -> bool 
 fn backlog(listener: TcpListener) -> impl Iterator<Item = (TcpStream, IpAddr)> {
     let accepted =
         listener.into_std().into_iter().flat_map(|listener| std::iter::from_fn(move || listener.accept().ok()));
-    accepted.take(BACKLOG).filter_map(|(stream, peer)| {
+    accepted.take(BACKLOG as usize).filter_map(|(stream, peer)| {
         stream.set_nonblocking(true).ok()?;
         Some((TcpStream::from_std(stream).ok()?, peer.ip()))
     })
