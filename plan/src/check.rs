@@ -3,9 +3,10 @@
 //! Knows the ceilings and what stops a stage. Must not change what a step does: it only lets pass or holds.
 //! A [`CheckedPlan`] can be made here only, and only such a plan can be applied.
 
-use crate::decide::{Apply, ApplyStep, Plan, Prune, PruneStep};
+use crate::decide::{Apply, ApplyStep, Plan};
 use crate::inventory::Inventory;
 use crate::order::{self, Stage};
+use crate::part::{Prune, PruneStep};
 
 /// How many deletions one pass may make.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -1,7 +1,7 @@
 //! Desired, owned and seen: what is to be done.
 //!
-//! Knows every rule of creating, changing, keeping and deleting, and gives a reason with each step. Must not know how steps
-//! are done; whether they may be done at all is judged by `check`.
+//! Knows every rule of creating, changing and keeping, and gives a reason with each step; what Git no longer has is `part`'s.
+//! Must not know how steps are done; whether they may be done at all is judged by `check`.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -10,9 +10,10 @@ use serde::Serialize;
 use crate::claims::Claims;
 use crate::desired::Desired;
 use crate::inventory::{Entry, Inventory, State};
-use crate::object::{GroupKind, ObjectId, SyncKey};
-use crate::observed::{Judgement, Observed, Seen};
+use crate::object::{ObjectId, SyncKey};
+use crate::observed::{Judgement, Observed};
 use crate::order;
+use crate::part::{Prune, PruneRules, PruneStep, part_with};
 
 /// What happens to an object Git wants.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -36,23 +37,6 @@ pub enum Apply {
     HoldBack(String),
 }
 
-/// What happens to an owned object Git no longer has.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(tag = "do", content = "why", rename_all = "kebab-case")]
-pub enum Prune {
-    Delete {
-        #[serde(skip)]
-        uid: String,
-    },
-    /// It leaves the inventory and is not touched.
-    Forget(String),
-    /// It stays in the inventory and is not touched.
-    Keep(String),
-    /// Another Sync wants it: it stays in the inventory behind that claim until its owner labels name the other. So it is
-    /// never without an owner, in whichever order the two pass, and whether or not the other ever takes it.
-    HandOver(String),
-}
-
 /// One object Git wants, and what happens to it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ApplyStep {
@@ -60,14 +44,6 @@ pub struct ApplyStep {
     pub apply: Apply,
     /// The resource version this was decided from, where the object exists.
     pub seen: Option<String>,
-}
-
-/// One object Git no longer has, and what happens to it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct PruneStep {
-    pub id: ObjectId,
-    pub version: String,
-    pub prune: Prune,
 }
 
 /// Everything one pass would do, in its order.
@@ -79,14 +55,6 @@ pub struct Plan {
     pub inventory: Inventory,
     /// How many objects were owned before this plan: what a ceiling on deletions is measured by.
     pub owned: usize,
-}
-
-/// What the Sync says about deleting.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct PruneRules {
-    pub enabled: bool,
-    /// Kinds whose loss is loss of data and which may be deleted all the same.
-    pub allow_kinds: Vec<String>,
 }
 
 /// Everything a decision is made from.
@@ -211,66 +179,10 @@ pub fn judge(desired: &Desired, entry: Option<&Entry>, judgement: Option<&Judgem
     }
 }
 
-/// Kinds whose loss is loss of data: deleted only where the Sync names them.
-const PRECIOUS: &[(&str, &str)] = &[
-    ("", "Namespace"),
-    ("", "PersistentVolume"),
-    ("", "PersistentVolumeClaim"),
-    ("apiextensions.k8s.io", "CustomResourceDefinition"),
-];
-
-/// Namespaces a cluster cannot be without.
-const SYSTEM_NAMESPACES: &[&str] = &["default", "kube-system", "kube-public", "kube-node-lease"];
-
-/// Whether the loss of a kind's objects is loss of data.
-#[must_use]
-pub fn is_precious(kind: &GroupKind) -> bool {
-    PRECIOUS.iter().any(|(group, name)| kind.is(group, name))
-}
-
-fn part_with(id: &ObjectId, sync: &SyncKey, seen: Option<&Seen>, claims: &Claims, rules: &PruneRules) -> Prune {
-    let live = match seen {
-        None => return Prune::Keep("nothing is known of it".to_owned()),
-        Some(Seen::Unknown(why)) => return Prune::Keep(why.clone()),
-        Some(Seen::Absent) => return Prune::Forget("already gone".to_owned()),
-        Some(Seen::Unlabelled) => return Prune::Forget("its owner labels were taken away".to_owned()),
-        Some(Seen::Present(live)) => live,
-    };
-    match &live.owner {
-        Some(owner) if owner == sync => {}
-        Some(other) => return Prune::Forget(format!("its owner labels name Sync {other}")),
-        None => return Prune::Forget("its owner labels were taken away".to_owned()),
-    }
-    if let Some((other, _)) = claims.other(id, sync) {
-        return Prune::HandOver(format!("Sync {other} takes it over at its next pass"));
-    }
-    if !live.applied {
-        return Prune::Forget("Towline applied nothing of it: its owner labels were copied".to_owned());
-    }
-    if !rules.enabled {
-        return Prune::Forget("pruning is off".to_owned());
-    }
-    if live.prune_disabled {
-        return Prune::Forget(
-            "an annotation keeps it: towline.dev/prune or towline.dev/reconcile: disabled".to_owned(),
-        );
-    }
-    if id.kind.is("", "Namespace") && SYSTEM_NAMESPACES.contains(&id.name.as_str()) {
-        return Prune::Forget("a cluster cannot be without it".to_owned());
-    }
-    if is_precious(&id.kind) && !rules.allow_kinds.contains(&id.kind.kind) {
-        let kind = &id.kind.kind;
-        return Prune::Keep(format!(
-            "its loss may be loss of data: name {kind} in prunePolicy.allowKinds to delete it"
-        ));
-    }
-    Prune::Delete { uid: live.uid.clone() }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::object::Origin;
+    use crate::object::{GroupKind, Origin};
 
     #[test]
     fn what_is_about_to_change_has_no_digest_ahead_of_it() {

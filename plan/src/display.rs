@@ -5,8 +5,9 @@
 use std::fmt;
 
 use crate::check::{CheckedPlan, Entry, Held, entry};
-use crate::decide::{Apply, ApplyStep, Prune, PruneStep};
+use crate::decide::{Apply, ApplyStep};
 use crate::order::Stage;
+use crate::part::{Prune, PruneStep};
 
 impl fmt::Display for CheckedPlan {
     /// One line a step: `create ConfigMap/shop/web (web.yaml:1)`, and why, where there is something to say.

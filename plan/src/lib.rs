@@ -15,6 +15,7 @@ pub mod manifest;
 pub mod object;
 pub mod observed;
 pub mod order;
+pub mod part;
 pub mod redact;
 pub mod schedule;
 pub mod tree;

@@ -7,10 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 use towline_plan::check::{Ceiling, check};
 use towline_plan::claims::Claims;
-use towline_plan::decide::{Apply, Prune};
+use towline_plan::decide::Apply;
 use towline_plan::inventory::Inventory;
 use towline_plan::object::ObjectId;
 use towline_plan::order;
+use towline_plan::part::Prune;
 use world::{Git, World, sync, world};
 
 /// Every way a ceiling is given.

@@ -1,4 +1,4 @@
-//! Carries out a checked plan: the only writer of managed objects.
+//! Carries out a checked plan: with `prune`, the only writer of managed objects.
 //!
 //! Knows stages, claims and requests. Leaves nothing to choose: what happens to an object stands in its step.
 
@@ -7,15 +7,16 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use towline_plan::check::{CheckedPlan, Entry as StageEntry, entry};
-use towline_plan::decide::{self, Apply, ApplyStep, Prune, PruneStep};
+use towline_plan::decide::{self, Apply, ApplyStep};
 use towline_plan::desired::Desired;
 use towline_plan::inventory::{Inventory as Owned, InventoryError, State};
 use towline_plan::object::{GroupKind, ObjectId};
-use towline_plan::order::{self, Stage};
+use towline_plan::order::Stage;
 use towline_plan::redact::Redactor;
 
 use super::inventory::{self, Loaded};
 use super::outcome::{Action, Deed, End, Failure, Reason};
+use super::prune::Left;
 use super::{Context, Pass, observe};
 use crate::api::Inventory;
 use crate::cluster::{Applied, CONCURRENT_REQUESTS, RequestError, Served, locked};
@@ -37,14 +38,14 @@ pub(super) struct Done {
 }
 
 /// One pass's writes, as they go on.
-struct Work<'a> {
-    cx: &'a Context,
-    pass: &'a Pass,
-    redactor: &'a Redactor,
-    served: std::sync::Arc<Served>,
-    owned: Owned,
-    actions: Vec<Action>,
-    problems: Vec<String>,
+pub(super) struct Work<'a> {
+    pub cx: &'a Context,
+    pub pass: &'a Pass,
+    pub redactor: &'a Redactor,
+    pub served: std::sync::Arc<Served>,
+    pub owned: Owned,
+    pub actions: Vec<Action>,
+    pub problems: Vec<String>,
 }
 
 /// A step with nothing left to wait for.
@@ -75,40 +76,23 @@ pub(super) async fn apply(
     };
     let mut work = Work { cx, pass, redactor, served, owned: ahead.clone(), actions: Vec::new(), problems: Vec::new() };
     let whole = work.stages(plan.stages()).await;
-    let mut kept = Vec::new();
-    let mut held = Vec::new();
-    let mut prune_failed = false;
-    if whole && !pass.halt.is_cancelled() {
-        for step in plan.prune() {
-            if pass.halt.is_cancelled() {
-                break;
-            }
-            match (&step.prune, plan.held()) {
-                (Prune::Delete { .. }, Some(_)) => held.push(step.id.clone()),
-                (Prune::Keep(why) | Prune::HandOver(why), _) => kept.push((step.id.clone(), why.clone())),
-                (Prune::Delete { .. } | Prune::Forget(_), _) => prune_failed |= !work.prune(step).await,
-            }
-        }
-        // With a definition its kind goes: its watch ends, and nothing more is asked of it.
-        if plan.prune().iter().any(|s| order::stage(&s.id.kind) == Stage::Definitions)
-            && let Err(error) = cx.rediscover().await
-        {
-            tracing::warn!(error = %towline_daemon::error::chain(&error), "failed to learn which kinds are left");
-        }
-    }
+    let left = match whole && !pass.halt.is_cancelled() {
+        true => work.prune(&plan).await,
+        false => Left::default(),
+    };
     let end = if pass.halt.is_cancelled() {
         End::Superseded
     } else if !whole {
         End::Failed(Failure::reconciliation(work.problems.join("\n")))
-    } else if prune_failed {
+    } else if left.failed {
         End::Failed(Failure { reason: Reason::PruneFailed, message: work.problems.join("\n"), retryable: true })
     } else {
         match plan.held() {
-            Some(why) => End::Held(why.clone(), held),
+            Some(why) => End::Held(why.clone(), left.held),
             None => End::Succeeded,
         }
     };
-    Ok(Done { end, actions: work.actions, kept, owned: work.owned, record, rebuilt, lost })
+    Ok(Done { end, actions: work.actions, kept: left.kept, owned: work.owned, record, rebuilt, lost })
 }
 
 impl Work<'_> {
@@ -252,45 +236,6 @@ impl Work<'_> {
         }
         true
     }
-
-    /// Answers whether the step was done.
-    async fn prune(&mut self, step: &PruneStep) -> bool {
-        let deed = match &step.prune {
-            Prune::Delete { uid } => match self.delete(step, uid).await {
-                Ok(deed) => deed,
-                Err(why) => {
-                    self.problems.push(why);
-                    return false;
-                }
-            },
-            Prune::Forget(why) => Deed::Skipped(why.clone()),
-            Prune::Keep(_) | Prune::HandOver(_) => return true,
-        };
-        tracing::info!(object = %step.id, action = deed.word(), "pruned");
-        locked(&self.cx.watches.watched).forget(&step.id);
-        self.owned.0.remove(&step.id);
-        self.actions.push(Action { id: step.id.clone(), deed });
-        true
-    }
-
-    /// Deletes an object after a last look: exactly the object that was decided about, still ours, still unprotected.
-    async fn delete(&mut self, step: &PruneStep, uid: &str) -> Result<Deed, String> {
-        let (cluster, id) = (&self.cx.cluster, &step.id);
-        let failed = |error: RequestError| problem(self.redactor, id, None, &error);
-        let Some(live) = cluster.look(&self.served, id, &step.version).await.map_err(failed)? else {
-            return Ok(Deed::Deleted);
-        };
-        if live.uid != uid || live.owner.as_ref() != Some(&self.pass.key) || !live.applied || live.prune_disabled {
-            return Err(format!("{id} changed hands while it was about to be deleted; it is looked at again"));
-        }
-        // Forgotten first, so that its disappearance is not taken for drift.
-        locked(&self.cx.watches.watched).forget(id);
-        match cluster.delete(&self.served, id, &step.version, &live).await {
-            Ok(()) => Ok(Deed::Deleted),
-            Err(error) if error.is_not_found() => Ok(Deed::Deleted),
-            Err(error) => Err(failed(error)),
-        }
-    }
 }
 
 fn is_write(apply: &Apply) -> bool {
@@ -322,7 +267,7 @@ fn done(object: &Desired, apply: Apply) -> Action {
     Action { id: object.id.clone(), deed }
 }
 
-fn problem(redactor: &Redactor, id: &ObjectId, object: Option<&Desired>, error: &RequestError) -> String {
+pub(super) fn problem(redactor: &Redactor, id: &ObjectId, object: Option<&Desired>, error: &RequestError) -> String {
     let about = id.to_string();
     let cause = redactor.clean(&about, &error.cause());
     match object {

@@ -7,6 +7,7 @@ mod apply;
 mod inventory;
 mod observe;
 mod outcome;
+mod prune;
 
 pub use outcome::{Action, Deed, End, Failure, Outcome, PANICKED, Reason};
 
@@ -18,10 +19,11 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 use towline_plan::check::{Ceiling, check};
 use towline_plan::claims::Claims;
-use towline_plan::decide::{PruneRules, Situation, decide};
+use towline_plan::decide::{Situation, decide};
 use towline_plan::desired::Desired;
 use towline_plan::manifest::Manifest;
 use towline_plan::object::{GroupKind, ObjectId, SyncKey};
+use towline_plan::part::PruneRules;
 use towline_plan::redact::Redactor;
 use towline_plan::schedule::sync::{Look, Trigger};
 use towline_plan::tree::{Limits, Tree, normalise};

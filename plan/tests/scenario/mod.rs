@@ -12,12 +12,13 @@ use std::path::Path;
 use serde::Deserialize;
 use towline_plan::check::{Ceiling, check};
 use towline_plan::claims::Claims;
-use towline_plan::decide::{PruneRules, Situation, decide};
+use towline_plan::decide::{Situation, decide};
 use towline_plan::desired::{self, Desired, Kinds};
 use towline_plan::inventory::{Entry, Inventory, State};
 use towline_plan::manifest::{self, Mistake};
 use towline_plan::object::{ObjectId, SyncKey};
 use towline_plan::observed::Observed;
+use towline_plan::part::PruneRules;
 use towline_plan::tree::{File, Tree};
 
 /// `sync.yaml`: whatever is left out is as in a plain Sync that prunes.

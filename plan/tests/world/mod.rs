@@ -7,12 +7,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 use towline_plan::check::{CheckedPlan, Entry as StageEntry, entry};
 use towline_plan::claims::Claims;
-use towline_plan::decide::{Apply, Plan, Prune, PruneRules, Situation, decide};
+use towline_plan::decide::{Apply, Plan, Situation, decide};
 use towline_plan::desired::{self, Desired, Kinds, Scope};
 use towline_plan::inventory::{Entry, Inventory, State};
 use towline_plan::manifest::{self, Manifest};
 use towline_plan::object::{GroupKind, ObjectId, SyncKey};
 use towline_plan::observed::{Judgement, Live, Observed, Seen};
+use towline_plan::part::{Prune, PruneRules};
 use towline_plan::tree::{File, Tree};
 
 /// Kinds with their scope; `PersistentVolumeClaim` is precious and not allowed to go.
