@@ -8,9 +8,10 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use towline_plan::check::Held;
 use towline_plan::object::{GroupKind, ObjectId};
+use towline_plan::wait::Wait;
 use towline_proto::report::{ChangeEvent, EventKind, ObjectChange};
 
-use crate::api::{self, Conditions, HistoryEntry, InventoryReference, Sync, SyncStatus, Verdict};
+use crate::api::{self, ConditionStatus, Conditions, HistoryEntry, InventoryReference, Sync, SyncStatus, Verdict};
 use crate::cluster;
 use crate::pass::{Action, Deed, End, Failure, Outcome, Pass};
 
@@ -32,16 +33,39 @@ pub struct Note {
 pub fn ready(pass: &Pass, outcome: &Outcome) -> Verdict {
     let revision = &pass.revision.name;
     let (status, reason, message) = match &outcome.end {
-        End::Untouched => (true, "ReconciliationSucceeded", format!("Applied revision: {revision}{}", still_so(pass))),
+        End::Untouched => (
+            ConditionStatus::True,
+            "ReconciliationSucceeded",
+            format!("Applied revision: {revision}{}", still_so(pass)),
+        ),
         End::Succeeded => {
             let (kept, unwatched) = (kept(&outcome.kept), unwatched(&outcome.unwatched));
-            (true, "ReconciliationSucceeded", format!("Applied revision: {revision}{kept}{unwatched}"))
+            (ConditionStatus::True, "ReconciliationSucceeded", format!("Applied revision: {revision}{kept}{unwatched}"))
         }
-        End::Held(held, objects) => (false, "PruneHeld", held_text(pass, held, objects)),
-        End::Failed(failure) => (false, failure.reason.as_str(), failure.message.clone()),
-        End::Superseded => (false, "Progressing", format!("{revision} was superseded while it was applied")),
+        End::Held(held, objects) => (ConditionStatus::False, "PruneHeld", held_text(pass, held, objects)),
+        End::Failed(failure) => (ConditionStatus::False, failure.reason.as_str(), failure.message.clone()),
+        End::Waiting(waits) => {
+            (ConditionStatus::Unknown, waiting_reason(waits), format!("{revision}: {}", self::waits(waits)))
+        }
+        End::Superseded => {
+            (ConditionStatus::Unknown, "Progressing", format!("{revision} was superseded while it was applied"))
+        }
     };
     Verdict { status, reason: reason.to_owned(), message }
+}
+
+/// What a pass waits for, in words.
+#[must_use]
+pub fn waits(waits: &[Wait]) -> String {
+    waits.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+/// In Flux's words: a Sync that only waits for others says so.
+fn waiting_reason(waits: &[Wait]) -> &'static str {
+    match waits.iter().all(|wait| matches!(wait, Wait::Dependencies(_))) {
+        true => "DependencyNotReady",
+        false => "Progressing",
+    }
 }
 
 fn kept(kept: &[(ObjectId, String)]) -> String {
@@ -106,12 +130,19 @@ pub fn status(pass: &Pass, outcome: &Outcome, now: Timestamp) -> SyncStatus {
     let generation = pass.sync.metadata.generation;
     let verdict = ready(pass, outcome);
     let mut conditions = Conditions(std::mem::take(&mut status.conditions));
-    let follow_up =
-        |reason: &str| Verdict { status: true, reason: reason.to_owned(), message: verdict.message.clone() };
+    let follow_up = |reason: &str| Verdict {
+        status: ConditionStatus::True,
+        reason: reason.to_owned(),
+        message: verdict.message.clone(),
+    };
     match &outcome.end {
         End::Failed(Failure { retryable: true, .. }) => {
             conditions.clear(api::STALLED);
             conditions.set(api::RECONCILING, follow_up("ProgressingWithRetry"), generation, now);
+        }
+        End::Waiting(waits) => {
+            conditions.clear(api::STALLED);
+            conditions.set(api::RECONCILING, follow_up(waiting_reason(waits)), generation, now);
         }
         End::Failed(_) | End::Held(..) => {
             conditions.clear(api::RECONCILING);
@@ -239,7 +270,7 @@ pub fn notes(pass: &Pass, outcome: &Outcome) -> Vec<Note> {
         let reason = if only_drift { "DriftReverted" } else { "ReconciliationSucceeded" };
         let (reason, text) = match &outcome.end {
             End::Untouched | End::Succeeded => (reason, format!("{revision}: {deeds}")),
-            End::Held(..) | End::Failed(_) | End::Superseded => {
+            End::Waiting(_) | End::Held(..) | End::Failed(_) | End::Superseded => {
                 ("Progressing", format!("{revision}, in part: {deeds}"))
             }
         };
@@ -283,7 +314,7 @@ pub fn changes(
     match &outcome.end {
         End::Failed(_) => kinds.push((EventKind::Failed, Vec::new())),
         End::Held(..) => kinds.push((EventKind::PruneHeld, Vec::new())),
-        End::Untouched | End::Succeeded | End::Superseded => {}
+        End::Untouched | End::Succeeded | End::Waiting(_) | End::Superseded => {}
     }
     if outcome.rebuilt.is_some() {
         kinds.push((EventKind::InventoryRebuilt, Vec::new()));
@@ -331,7 +362,11 @@ pub fn sync_status(
         generation: sync.metadata.generation.unwrap_or_default(),
         ready: match ready {
             Some(c) => Readiness {
-                status: if c.status == "True" { ReadyStatus::True } else { ReadyStatus::False },
+                status: match c.status.as_str() {
+                    "True" => ReadyStatus::True,
+                    "False" => ReadyStatus::False,
+                    _ => ReadyStatus::Unknown,
+                },
                 reason: c.reason.clone(),
                 message: c.message.clone(),
             },

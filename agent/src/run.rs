@@ -66,8 +66,8 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), RunError> {
     let lists =
         Resources { cluster: &cluster, namespaces: &config.namespaces, tasks: &tasks, shutdown: &shutdown, events }
             .start();
-    let (moved, drift) = mpsc::unbounded_channel();
-    let watches = Watches::new(tasks.clone(), shutdown.clone(), moved);
+    let (moves, moved) = mpsc::unbounded_channel();
+    let watches = Watches::new(tasks.clone(), shutdown.clone(), moves);
     let context = Context { cluster, watches, claims: Arc::default() };
     let no_events = bus.is_none().then(|| "no NATS server is configured: the source is polled".to_owned());
     let engine = Engine::new(context.clone(), lists, no_events);
@@ -80,7 +80,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), RunError> {
         shutdown: shutdown.clone(),
         readiness,
         resources,
-        drift,
+        moved,
         bus,
     };
     tasks.spawn("loop", WhenItEnds::StopsProcess, Driver::run(parts));

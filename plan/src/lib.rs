@@ -19,4 +19,5 @@ pub mod part;
 pub mod redact;
 pub mod schedule;
 pub mod tree;
+pub mod wait;
 pub mod watched;

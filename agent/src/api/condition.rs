@@ -17,10 +17,31 @@ pub const EVENTS_READY: &str = "EventsReady";
 /// Longest message kept in a condition: the API server takes 32,768 bytes, a person reads the first few hundred.
 const MESSAGE_BYTES_MAX: usize = 8 << 10;
 
+/// Whether what a condition's type says holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConditionStatus {
+    True,
+    False,
+    /// Not known yet: work goes on.
+    Unknown,
+}
+
+impl ConditionStatus {
+    /// As the API has it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::True => "True",
+            Self::False => "False",
+            Self::Unknown => "Unknown",
+        }
+    }
+}
+
 /// What a condition says, apart from its type and times.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
-    pub status: bool,
+    pub status: ConditionStatus,
     pub reason: String,
     pub message: String,
 }
@@ -32,7 +53,7 @@ pub struct Conditions(pub Vec<Condition>);
 impl Conditions {
     /// Sets a condition; its transition time moves only when its status does.
     pub fn set(&mut self, kind: &str, verdict: Verdict, generation: Option<i64>, now: Timestamp) {
-        let status = if verdict.status { "True" } else { "False" }.to_owned();
+        let status = verdict.status.as_str().to_owned();
         let old = self.0.iter().position(|c| c.type_ == kind);
         let last_transition_time = match old.map(|i| &self.0[i]) {
             Some(old) if old.status == status => old.last_transition_time.clone(),
@@ -81,7 +102,7 @@ fn bounded(mut message: String) -> String {
 mod tests {
     use super::*;
 
-    fn verdict(status: bool) -> Verdict {
+    fn verdict(status: ConditionStatus) -> Verdict {
         Verdict { status, reason: "Because".into(), message: "…".into() }
     }
 
@@ -89,10 +110,10 @@ mod tests {
     fn transition_time_moves_with_the_status_only() {
         let (t0, t1) = (Timestamp::UNIX_EPOCH, Timestamp::from_second(60).unwrap());
         let mut conditions = Conditions::default();
-        conditions.set(READY, verdict(true), Some(1), t0);
-        conditions.set(READY, verdict(true), Some(2), t1);
+        conditions.set(READY, verdict(ConditionStatus::True), Some(1), t0);
+        conditions.set(READY, verdict(ConditionStatus::True), Some(2), t1);
         assert_eq!(conditions.get(READY).unwrap().last_transition_time.0, t0);
-        conditions.set(READY, verdict(false), Some(2), t1);
+        conditions.set(READY, verdict(ConditionStatus::False), Some(2), t1);
         assert_eq!(conditions.get(READY).unwrap().last_transition_time.0, t1);
         conditions.clear(READY);
         assert!(conditions.get(READY).is_none());

@@ -21,7 +21,7 @@ pub use listing::Listing;
 pub use objects::Applied;
 pub use records::Record;
 pub use resources::{Change, ResourceEvent, Resources};
-pub use watches::{Watches, locked};
+pub use watches::{Moved, Movement, Watches, locked};
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -28,12 +28,28 @@ pub fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// News about what a Sync owns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Moved {
+    pub sync: SyncKey,
+    pub what: Movement,
+}
+
+/// What moved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Movement {
+    /// An object moved away from what Git says.
+    Drift,
+    /// Something that a pass may wait for: an object's health, or its end.
+    Progress,
+}
+
 /// The watches of one cluster, cheap to clone.
 #[derive(Clone)]
 pub struct Watches {
     pub watched: Arc<Mutex<Watched>>,
     running: Arc<Mutex<HashMap<GroupKind, Running>>>,
-    drift: mpsc::UnboundedSender<SyncKey>,
+    moved: mpsc::UnboundedSender<Moved>,
     tasks: Tasks,
     shutdown: Shutdown,
 }
@@ -49,11 +65,11 @@ struct Running {
 }
 
 impl Watches {
-    /// No watch yet; `drift` is told which Sync's object moved. Its messages are bounded by the number of verdicts: each
+    /// No watch yet; `moved` is told which Sync's object moved. Its messages are bounded by the number of verdicts: each
     /// is said once until the Sync's next pass.
     #[must_use]
-    pub fn new(tasks: Tasks, shutdown: Shutdown, drift: mpsc::UnboundedSender<SyncKey>) -> Self {
-        Self { watched: Arc::default(), running: Arc::default(), drift, tasks, shutdown }
+    pub fn new(tasks: Tasks, shutdown: Shutdown, moved: mpsc::UnboundedSender<Moved>) -> Self {
+        Self { watched: Arc::default(), running: Arc::default(), moved, tasks, shutdown }
     }
 
     /// Makes sure that a kind is watched, in a version that is served; the answer shows how far that is. `None` for a kind
@@ -121,7 +137,7 @@ impl Watches {
     fn say_drift(&self, syncs: impl IntoIterator<Item = SyncKey>) {
         for sync in syncs {
             // The receiver is gone only while the process ends.
-            let _ = self.drift.send(sync);
+            let _ = self.moved.send(Moved { sync, what: Movement::Drift });
         }
     }
 
@@ -247,10 +263,14 @@ mod tests {
     use super::super::discovery::tests::served;
     use super::*;
 
+    fn drift(sync: SyncKey) -> Moved {
+        Moved { sync, what: Movement::Drift }
+    }
+
     #[test]
     fn a_change_that_overtakes_the_answer_of_an_apply_is_drift() {
-        let (drift, mut drifted) = mpsc::unbounded_channel();
-        let watches = Watches::new(Tasks::new(), Shutdown::new(), drift);
+        let (moved, mut drifted) = mpsc::unbounded_channel();
+        let watches = Watches::new(Tasks::new(), Shutdown::new(), moved);
         let sync = SyncKey { namespace: "ns".to_owned(), name: "s".to_owned() };
         let id = ObjectId { kind: GroupKind::new("", "ConfigMap"), namespace: Some("ns".into()), name: "c".into() };
         let live = |version: &str, fingerprint| Live {
@@ -270,7 +290,7 @@ mod tests {
         locked(&watches.watched).forget(&id);
         locked(&watches.watched).applied(id.clone(), live("13", 3));
         watches.remember(&sync, &id, "d", &live("12", 2));
-        assert_eq!(drifted.try_recv(), Ok(sync.clone()));
+        assert_eq!(drifted.try_recv(), Ok(drift(sync.clone())));
     }
 
     fn sync(name: &str) -> SyncKey {
@@ -319,8 +339,8 @@ mod tests {
             "items": [],
         });
         let cluster = cluster(vec![(403, status.to_string()), (200, list.to_string())]).await;
-        let (drift, mut drifted) = mpsc::unbounded_channel();
-        let watches = Watches::new(Tasks::new(), Shutdown::new(), drift);
+        let (moved, mut drifted) = mpsc::unbounded_channel();
+        let watches = Watches::new(Tasks::new(), Shutdown::new(), moved);
         let served = served(&[("a.test", "v1", "Current", "Widget")]);
         let mut listing = watches.ensure(&cluster, &served, &kind()).unwrap();
         let seen = until(&mut listing, |l| *l != Listing::NotYet).await;
@@ -329,16 +349,16 @@ mod tests {
         watches.tell_when_listed(&kind(), &sync("a"));
         assert!(drifted.try_recv().is_err());
         until(&mut listing, |l| *l == Listing::Listed).await;
-        assert_eq!((drifted.recv().await, watches.failure(&kind())), (Some(sync("a")), None));
+        assert_eq!((drifted.recv().await, watches.failure(&kind())), (Some(drift(sync("a"))), None));
         watches.tell_when_listed(&kind(), &sync("b"));
-        assert_eq!(drifted.try_recv(), Ok(sync("b")), "it is complete already");
+        assert_eq!(drifted.try_recv(), Ok(drift(sync("b"))), "it is complete already");
     }
 
     #[tokio::test]
     async fn a_watch_moves_to_another_version_when_its_own_goes_and_ends_with_its_kind() {
         let cluster = cluster(Vec::new()).await;
-        let (drift, mut drifted) = mpsc::unbounded_channel();
-        let watches = Watches::new(Tasks::new(), Shutdown::new(), drift);
+        let (moved, mut drifted) = mpsc::unbounded_channel();
+        let watches = Watches::new(Tasks::new(), Shutdown::new(), moved);
         let old = served(&[("a.test", "v1alpha1", "Current", "Widget")]);
         let first = watches.ensure(&cluster, &old, &kind()).unwrap();
         let same = |a: &watch::Receiver<Listing>, b: &watch::Receiver<Listing>| a.same_channel(b);
@@ -364,7 +384,7 @@ mod tests {
         let id = ObjectId { kind: kind(), namespace: None, name: "w".to_owned() };
         watches.remember(&sync("owns"), &id, "d", &live);
         watches.end(&kind());
-        assert_eq!((drifted.try_recv(), drifted.try_recv()), (Ok(sync("owns")), Ok(sync("waits"))));
+        assert_eq!((drifted.try_recv(), drifted.try_recv()), (Ok(drift(sync("owns"))), Ok(drift(sync("waits")))));
         assert!(watches.kinds().is_empty() && watches.ensure(&cluster, &served(&[]), &kind()).is_none());
     }
 }

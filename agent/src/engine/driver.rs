@@ -13,13 +13,12 @@ use towline_daemon::BoxError;
 use towline_daemon::admin::Readiness;
 use towline_daemon::shutdown::Shutdown;
 use towline_daemon::tasks::{Tasks, WhenItEnds};
-use towline_plan::object::SyncKey;
 use towline_proto::{ClusterName, Wire as _};
 
 use super::passing::Reporting;
 use super::{Action, Engine, Event, Moment, fetching, passing};
 use crate::bus::{Bus, BusEvent, Report};
-use crate::cluster::ResourceEvent;
+use crate::cluster::{Moved, ResourceEvent};
 use crate::pass::Context;
 use crate::report;
 
@@ -43,7 +42,7 @@ pub struct Parts {
     pub shutdown: Shutdown,
     pub readiness: Readiness,
     pub resources: mpsc::Receiver<ResourceEvent>,
-    pub drift: mpsc::UnboundedReceiver<SyncKey>,
+    pub moved: mpsc::UnboundedReceiver<Moved>,
     pub bus: Option<(Bus, mpsc::Receiver<BusEvent>)>,
 }
 
@@ -69,7 +68,7 @@ impl Driver {
     /// # Errors
     /// None of its own; a watch that ends for good ends the process through its task.
     pub async fn run(parts: Parts) -> Result<(), BoxError> {
-        let Parts { engine, context, cluster_name, storage, tasks, shutdown, readiness, mut resources, mut drift, bus } =
+        let Parts { engine, context, cluster_name, storage, tasks, shutdown, readiness, mut resources, mut moved, bus } =
             parts;
         // Every running job sends one event, and one more on its way: this many at the most wait here.
         let (jobs, mut done) = mpsc::channel(256);
@@ -84,7 +83,7 @@ impl Driver {
                 () = driver.shutdown.requested() => break,
                 Some(event) = done.recv() => event,
                 Some(event) = resources.recv() => Event::Resource(event),
-                Some(sync) = drift.recv() => Event::Drift(sync),
+                Some(moved) = moved.recv() => Event::Moved(moved),
                 Some(event) = next(&mut news) => Event::Bus(event),
                 () = until(due) => Event::Due,
             };

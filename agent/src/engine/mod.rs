@@ -22,7 +22,7 @@ use towline_proto::CommitId;
 
 use crate::api::{GitSource, Inventory};
 use crate::bus::{BusEvent, Interest};
-use crate::cluster::{Change, ResourceEvent};
+use crate::cluster::{Change, Moved, ResourceEvent};
 use crate::mirror::Mirror;
 use crate::pass::{PANICKED, Revision};
 use source::SourceEntry;
@@ -36,8 +36,8 @@ pub type SourceKey = SyncKey;
 pub enum Event {
     Resource(ResourceEvent),
     Bus(BusEvent),
-    /// An object of this Sync moved away from what Git says.
-    Drift(SyncKey),
+    /// Something of a Sync's objects moved.
+    Moved(Moved),
     /// The commit a status names is in the mirror: it can be worked from before Git was asked.
     Recovered {
         source: SourceKey,
@@ -162,11 +162,7 @@ impl Engine {
         match event {
             Event::Resource(event) => self.resource(event, at, &mut actions),
             Event::Bus(event) => self.bus(event, at),
-            Event::Drift(sync) => {
-                if let Some(entry) = self.syncs.get_mut(&sync) {
-                    entry.schedule.want(towline_plan::schedule::sync::Trigger::Drift);
-                }
-            }
+            Event::Moved(moved) => self.moved(&moved),
             Event::Recovered { source, revision, mirror } => self.recovered(&source, revision, mirror),
             Event::Fetched { source, number, result } => self.fetched(&source, number, result, at),
             Event::Written { source, result } => self.written(&source, result, at),

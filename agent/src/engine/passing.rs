@@ -168,6 +168,10 @@ fn log(pass: &Pass, outcome: &Outcome, now: Timestamp) {
             tracing::warn!(message_text = report::ready(pass, outcome).message, done, elapsed_ms, "pass held");
         }
         End::Superseded => tracing::info!(done, elapsed_ms, "pass superseded"),
+        End::Waiting(waits) => {
+            let waits = report::waits(waits);
+            tracing::info!(waits, done, elapsed_ms, "pass waits");
+        }
         End::Untouched => tracing::debug!(elapsed_ms, "nothing the Sync reads has changed"),
         End::Succeeded => tracing::info!(done, elapsed_ms, "pass succeeded"),
     }
@@ -270,7 +274,11 @@ pub(super) fn unready(sync: &Sync, message: &str, now: Timestamp) -> SyncStatus 
         // The spec may name another source by now, which counts its revisions for itself.
         status.last_attempted_sequence = None;
     }
-    let verdict = Verdict { status: false, reason: SOURCE_NOT_READY.to_owned(), message: message.to_owned() };
+    let verdict = Verdict {
+        status: api::ConditionStatus::False,
+        reason: SOURCE_NOT_READY.to_owned(),
+        message: message.to_owned(),
+    };
     let mut conditions = Conditions(std::mem::take(&mut status.conditions));
     conditions.set(api::READY, verdict, generation, now);
     status.conditions = conditions.0;

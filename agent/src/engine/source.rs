@@ -11,7 +11,7 @@ use towline_proto::{CommitEvent, CommitId, RefName, RepositoryId};
 
 use super::fetching;
 use super::{Action, Engine, FetchFailure, Moment, OpenMirror, SourceKey, is_newer, key};
-use crate::api::{self, Conditions, GitSource, GitSourceStatus, LastEvent, Verdict};
+use crate::api::{self, ConditionStatus, Conditions, GitSource, GitSourceStatus, LastEvent, Verdict};
 use crate::bus::{BusEvent, Interest};
 use crate::pass::Revision;
 
@@ -245,14 +245,14 @@ impl Engine {
             BusEvent::Denied { what } => tracing::warn!(what, "the NATS server refuses"),
             BusEvent::Subscribed { interest } => {
                 let verdict = Verdict {
-                    status: true,
+                    status: ConditionStatus::True,
                     reason: "Subscribed".to_owned(),
                     message: format!("listening for events of {}", interest.repository),
                 };
                 self.set_events(&interest, &verdict);
             }
             BusEvent::Unsubscribable { interest, reason } => {
-                let verdict = Verdict { status: false, reason: "Denied".to_owned(), message: reason };
+                let verdict = Verdict { status: ConditionStatus::False, reason: "Denied".to_owned(), message: reason };
                 self.set_events(&interest, &verdict);
             }
         }
@@ -313,14 +313,15 @@ impl Engine {
                 }
                 if let Some(tip) = &entry.wanted.tip {
                     let message = format!("stored artifact for revision '{}'", revision_name(&entry.object, tip));
-                    entry.wanted.ready = Some(Verdict { status: true, reason: "Succeeded".to_owned(), message });
+                    entry.wanted.ready =
+                        Some(Verdict { status: ConditionStatus::True, reason: "Succeeded".to_owned(), message });
                 }
             }
             Err(failure) => {
                 tracing::warn!(%source, error = failure.message, "fetch failed; the last good state stays");
                 entry.schedule.failed(failure.retryable, at.now, at.dice);
                 let reason = "GitOperationFailed".to_owned();
-                entry.wanted.ready = Some(Verdict { status: false, reason, message: failure.message });
+                entry.wanted.ready = Some(Verdict { status: ConditionStatus::False, reason, message: failure.message });
             }
         }
     }
@@ -427,7 +428,7 @@ impl SourceEntry {
     fn say_invalid(&mut self) {
         if let Some(problem) = &self.invalid {
             let (reason, message) = ("InvalidSpec".to_owned(), problem.clone());
-            self.wanted.ready = Some(Verdict { status: false, reason, message });
+            self.wanted.ready = Some(Verdict { status: ConditionStatus::False, reason, message });
         }
     }
 
@@ -461,5 +462,5 @@ fn events_verdict(down: Option<String>, otherwise: &str) -> Verdict {
         Some(why) => ("NotConnected", why),
         None => ("Progressing", otherwise.to_owned()),
     };
-    Verdict { status: false, reason: reason.to_owned(), message }
+    Verdict { status: ConditionStatus::False, reason: reason.to_owned(), message }
 }

@@ -9,11 +9,12 @@ use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 use towline_plan::object::{ObjectId, SyncKey};
 use towline_plan::schedule::sync::{Ended, Settings, SyncSchedule, Trigger};
+use towline_plan::wait::Wait;
 
 use super::passing::{self, Passed};
 use super::{Action, Engine, Moment, OpenMirror, SourceKey, is_newer, key};
 use crate::api::{self, Sync};
-use crate::cluster::locked;
+use crate::cluster::{Moved, Movement, locked};
 use crate::pass::{End, Pass, Revision};
 
 /// How long after a failed write it is said again why a Sync does not run: long enough not to press an API server that is down.
@@ -73,6 +74,7 @@ fn settings(sync: &Sync) -> Settings {
     Settings {
         interval: wait(sync.spec.interval),
         retry_interval: wait(sync.spec.retry_interval),
+        timeout: wait(sync.spec.timeout),
         suspended: sync.spec.suspend,
     }
 }
@@ -171,6 +173,18 @@ impl Engine {
         }
     }
 
+    pub(super) fn moved(&mut self, moved: &Moved) {
+        let Some(entry) = self.syncs.get_mut(&moved.sync) else { return };
+        match moved.what {
+            Movement::Drift => entry.schedule.want(Trigger::Drift),
+            Movement::Progress if entry.schedule.is_waiting() || entry.schedule.is_running() => {
+                entry.schedule.want(Trigger::Progress);
+            }
+            // Nobody waits for it.
+            Movement::Progress => {}
+        }
+    }
+
     pub(super) fn passed(&mut self, key: &SyncKey, passed: Passed, at: Moment, actions: &mut Vec<Action>) {
         let Passed { uid, end, object, inventory, reverted } = passed;
         if self.leaving.remove(key) {
@@ -194,6 +208,7 @@ impl Engine {
             // Held until somebody acts, which wakes it; looked at again at the interval.
             End::Held(..) => Ended::Failed { retryable: false },
             End::Failed(failure) => Ended::Failed { retryable: failure.retryable },
+            End::Waiting(waits) => Ended::Waiting { bounded: waits.iter().any(Wait::is_bounded) },
             End::Superseded => Ended::Superseded,
         };
         let was_fought = entry.schedule.is_fought();
@@ -264,6 +279,7 @@ impl Engine {
                     revision: revision.clone(),
                     trigger: start.trigger,
                     look: start.look,
+                    waiting_since: start.waiting_since,
                     mirror: mirror.0.clone(),
                     inventory: self.inventories.get(key).cloned(),
                     started_at: at.now,

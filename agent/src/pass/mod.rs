@@ -75,6 +75,8 @@ pub struct Pass {
     pub revision: Revision,
     pub trigger: Trigger,
     pub look: Look,
+    /// Since when passes at this revision have been waiting; `None`: this is the first.
+    pub waiting_since: Option<Timestamp>,
     pub mirror: Mirror,
     /// As last written or seen.
     pub inventory: Option<Inventory>,

@@ -3,6 +3,7 @@
 use towline_plan::check::Held;
 use towline_plan::manifest::Mistake;
 use towline_plan::object::{GroupKind, ObjectId};
+use towline_plan::wait::Wait;
 
 use crate::api::Inventory;
 use crate::cluster::RequestError;
@@ -129,6 +130,8 @@ pub enum End {
     /// What the Sync reads is what it read at its last successful pass.
     Untouched,
     Succeeded,
+    /// Nothing failed, and something has to happen before the pass can go on: it runs again when that moves.
+    Waiting(Vec<Wait>),
     /// Applied, and the deletions are held: why, and which.
     Held(Held, Vec<ObjectId>),
     Failed(Failure),

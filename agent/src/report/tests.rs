@@ -36,6 +36,7 @@ fn pass(status: Option<SyncStatus>, revision: u8) -> Pass {
         },
         trigger: Trigger::Revision,
         look: Look::All,
+        waiting_since: None,
         mirror: crate::mirror::Mirror::open(storage.path(), "https://git.example/org/s").unwrap(),
         inventory: None,
         started_at: at(0),
@@ -95,7 +96,7 @@ fn every_end_has_its_conditions() {
     assert_eq!(said(failed("503", true)), "Ready=False ReconciliationFailed, Reconciling=True ProgressingWithRetry");
     assert_eq!(said(failed("bad", false)), "Ready=False ReconciliationFailed, Stalled=True ReconciliationFailed");
     assert_eq!(said(held(Held::Emptied { entries: 1 })), "Ready=False PruneHeld, Stalled=True PruneHeld");
-    assert_eq!(said(End::Superseded), "Ready=False Progressing");
+    assert_eq!(said(End::Superseded), "Ready=Unknown Progressing");
 }
 
 #[test]
@@ -268,4 +269,21 @@ fn a_fleet_hears_what_the_status_says() {
     let told = sync_status(&sync, &cluster, true, at(2));
     assert_eq!(told.ready.message, "503");
     assert_eq!((told.sequence, told.deleted, told.generation), (Some(4), true, 3));
+}
+
+#[test]
+fn a_pass_that_waits_claims_nothing_and_fails_nothing() {
+    let pass = pass(None, 1);
+    let wait = Wait::Healthy(vec![(id("Pod", "p"), "0 of 1 ready".to_owned())]);
+    let waiting = outcome(End::Waiting(vec![wait]), Vec::new());
+    let status = status(&pass, &waiting, at(1));
+    let conditions: Vec<_> =
+        status.conditions.iter().map(|c| (c.type_.as_str(), c.status.as_str(), c.reason.as_str())).collect();
+    assert_eq!(conditions, [("Reconciling", "True", "Progressing"), ("Ready", "Unknown", "Progressing")]);
+    assert!(status.conditions[1].message.contains("Pod/ns/p (0 of 1 ready)"), "{status:?}");
+    assert_eq!(status.last_applied_revision, None);
+    assert!(status.history.is_empty() && notes(&pass, &waiting).is_empty());
+    let infra = Wait::Dependencies(vec![(pass.key.clone(), "not ready".to_owned())]);
+    let blocked = ready(&pass, &outcome(End::Waiting(vec![infra]), Vec::new()));
+    assert_eq!((blocked.status, blocked.reason.as_str()), (ConditionStatus::Unknown, "DependencyNotReady"));
 }

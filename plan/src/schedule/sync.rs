@@ -22,6 +22,8 @@ const CALM: SignedDuration = SignedDuration::from_secs(60);
 pub enum Trigger {
     Interval,
     Retry,
+    /// Something that was waited for has moved, or was waited for long enough.
+    Progress,
     Settings,
     Drift,
     Request,
@@ -35,6 +37,7 @@ impl Trigger {
         match self {
             Self::Interval => "interval",
             Self::Retry => "retry",
+            Self::Progress => "progress",
             Self::Settings => "settings",
             Self::Drift => "drift",
             Self::Request => "request",
@@ -47,7 +50,7 @@ impl Trigger {
     fn look(self) -> Look {
         match self {
             Self::Revision => Look::IfTouched,
-            Self::Drift | Self::Retry => Look::Moved,
+            Self::Drift | Self::Retry | Self::Progress => Look::Moved,
             Self::Interval | Self::Settings | Self::Request => Look::All,
         }
     }
@@ -69,6 +72,8 @@ pub enum Look {
 pub struct Settings {
     pub interval: SignedDuration,
     pub retry_interval: SignedDuration,
+    /// How long what is applied may take to become healthy, and what is deleted to be gone.
+    pub timeout: SignedDuration,
     pub suspended: bool,
 }
 
@@ -91,9 +96,18 @@ pub struct SyncSchedule {
     /// When what failed is tried again, if that is before everything is looked at.
     retry: Option<Timestamp>,
     failures: u32,
+    /// What passes at the offered revision wait for, if they do.
+    waiting: Option<Waiting>,
     /// Passes in a row that drift started and that put something back once more, and when the last one ended.
     reverts: u32,
     reverted_at: Timestamp,
+}
+
+/// A wait between passes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Waiting {
+    /// When a wait began that ends at the timeout; `None`: what is waited for now has none.
+    since: Option<Timestamp>,
 }
 
 /// A pass that starts now.
@@ -102,6 +116,8 @@ pub struct Start {
     pub sequence: u64,
     pub trigger: Trigger,
     pub look: Look,
+    /// Since when passes at this revision have been waiting for what ends at the timeout.
+    pub waiting_since: Option<Timestamp>,
 }
 
 /// How a pass ended, as far as the schedule cares.
@@ -111,6 +127,10 @@ pub enum Ended {
     /// `retryable`: trying again before the interval can help.
     Failed {
         retryable: bool,
+    },
+    /// It goes on when something has moved. `bounded`: or fails when it has waited for the timeout.
+    Waiting {
+        bounded: bool,
     },
     /// Cut short by a newer revision.
     Superseded,
@@ -132,6 +152,7 @@ impl SyncSchedule {
             full: now,
             retry: None,
             failures: 0,
+            waiting: None,
             reverts: 0,
             reverted_at: now,
         }
@@ -141,6 +162,7 @@ impl SyncSchedule {
     pub fn configure(&mut self, settings: Settings) {
         self.settings = settings;
         self.failures = 0;
+        self.waiting = None;
         self.want(Trigger::Settings);
     }
 
@@ -148,6 +170,7 @@ impl SyncSchedule {
     pub fn change_source(&mut self) {
         self.offered = None;
         self.attempted = 0;
+        self.waiting = None;
         self.want(Trigger::Settings);
     }
 
@@ -158,6 +181,7 @@ impl SyncSchedule {
         }
         self.offered = Some(sequence);
         self.failures = 0;
+        self.waiting = None;
         self.want(Trigger::Revision);
         self.running.is_some_and(|running| running.sequence < sequence)
     }
@@ -179,7 +203,7 @@ impl SyncSchedule {
         }
         let wanted = self.wanted.map(|_| now);
         let drift = self.drifted.then(|| self.revert_after().map_or(now, |after| after.max(now)));
-        [wanted, drift, self.retry].into_iter().flatten().chain([self.full]).min()
+        [wanted, drift, self.retry, self.overdue()].into_iter().flatten().chain([self.full]).min()
     }
 
     /// Whether a pass starts now, and at which revision.
@@ -191,14 +215,19 @@ impl SyncSchedule {
         let is_full = self.full <= now;
         // Any pass looks at what drifted: it need not wait for a turn of its own.
         let drift = std::mem::take(&mut self.drifted).then_some(Trigger::Drift);
-        let due = if is_full { Trigger::Interval } else { Trigger::Retry };
+        let due = match (is_full, self.overdue().is_some_and(|at| at <= now)) {
+            (true, _) => Trigger::Interval,
+            (false, true) => Trigger::Progress,
+            (false, false) => Trigger::Retry,
+        };
         let trigger = self.wanted.take().max(drift).unwrap_or(due);
         self.retry = None;
         let mut look = std::mem::replace(&mut self.look, Look::IfTouched);
         if is_full {
             look = Look::All;
         }
-        let start = Start { sequence, trigger, look };
+        let waiting_since = self.waiting.and_then(|waiting| waiting.since);
+        let start = Start { sequence, trigger, look, waiting_since };
         self.running = Some(start);
         self.attempted = self.attempted.max(sequence);
         Some(start)
@@ -217,14 +246,26 @@ impl SyncSchedule {
             self.wanted = self.wanted.or(Some(Trigger::Revision));
             return;
         }
+        let waited = self.waiting.take();
         // Counted from the last look at everything: passes that come more often do not put it off, and a Sync that is held
         // or fails all the time is owed one, too.
         if look == Look::All {
             self.full = after(now, jittered(self.settings.interval, dice));
         }
-        let Ended::Failed { retryable } = how else {
-            self.failures = 0;
-            return;
+        let retryable = match how {
+            Ended::Failed { retryable } => retryable,
+            Ended::Waiting { bounded } => {
+                self.failures = 0;
+                // What is not done is not untouched.
+                self.look = self.look.max(Look::Moved);
+                let since = waited.and_then(|waited| waited.since).unwrap_or(now);
+                self.waiting = Some(Waiting { since: bounded.then_some(since) });
+                return;
+            }
+            Ended::Succeeded | Ended::Superseded => {
+                self.failures = 0;
+                return;
+            }
         };
         // Half a pass may be done: an unchanged read set proves nothing.
         self.look = self.look.max(look).max(Look::Moved);
@@ -233,6 +274,17 @@ impl SyncSchedule {
         // Once the waits are that long, the look at everything is the next try.
         let sooner = retryable && wait < self.settings.interval;
         self.retry = sooner.then(|| after(now, jittered(wait, dice)));
+    }
+
+    /// When what is waited for has been waited for long enough.
+    fn overdue(&self) -> Option<Timestamp> {
+        self.waiting?.since.map(|since| after(since, self.settings.timeout))
+    }
+
+    /// Whether the last pass waits for something to move.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        self.waiting.is_some()
     }
 
     /// Whether something changes again and again what passes put back.

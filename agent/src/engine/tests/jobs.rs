@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::{Semaphore, mpsc};
 use towline_proto::ClusterName;
 
-use super::world::{World, key};
+use super::world::{World, drift, key};
 use crate::engine::{Action, Event, caught, passing};
 use crate::pass::{End, Failure};
 
@@ -19,7 +19,7 @@ async fn a_panic_is_an_answer_that_tells_nothing_it_should_not() {
 #[tokio::test]
 async fn a_pass_that_panics_ends_and_is_tried_again() {
     let mut world = World::settled();
-    world.handle(Event::Drift(key("a")));
+    world.handle(drift(key("a")));
     let (events, mut told) = mpsc::channel(1);
     let uid = Some("uid of a".to_owned());
     passing::finish(&key("a"), uid, async { panic!("a defect") }, &events).await;
@@ -33,7 +33,7 @@ async fn a_pass_that_panics_ends_and_is_tried_again() {
 #[tokio::test]
 async fn a_pass_that_is_called_off_before_its_turn_does_nothing() {
     let mut world = World::settled();
-    let mut actions = world.handle(Event::Drift(key("a")));
+    let mut actions = world.handle(drift(key("a")));
     let Some(Action::Pass(job)) = actions.pop() else { panic!() };
     job.pass.halt.cancel();
     let (events, mut told) = mpsc::channel(1);

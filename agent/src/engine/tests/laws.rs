@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::world::{World, interest, key, pass, woken, words};
+use super::world::{World, drift, interest, key, pass, woken, words};
 use crate::api::ResourceExt as _;
 use crate::bus::BusEvent;
 use crate::cluster::{Change, ResourceEvent};
@@ -43,7 +43,7 @@ impl Jobs {
 fn step(world: &mut World, jobs: &mut Jobs, what: u8, pick: u8) {
     let name = ["a", "b"][usize::from(pick % 2)];
     let actions = match what {
-        0 => world.handle(Event::Drift(key(name))),
+        0 => world.handle(drift(key(name))),
         1 => world.handle(woken("s", u64::from(pick))),
         2 if !jobs.fetches.is_empty() => {
             let job = [jobs.fetches.remove(usize::from(pick) % jobs.fetches.len())];

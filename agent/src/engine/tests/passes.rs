@@ -5,7 +5,7 @@ use towline_plan::inventory::{Entry, Inventory as Owned, State};
 use towline_plan::object::{GroupKind, ObjectId};
 use towline_plan::schedule::sync::Trigger;
 
-use super::world::{World, key, pass, woken, words};
+use super::world::{World, drift, key, pass, woken, words};
 use crate::api::{ALLOW_DELETIONS, Inventory, InventorySpec, REQUESTED_AT, ResourceExt as _};
 use crate::bus::BusEvent;
 use crate::cluster::{Change, ResourceEvent, locked};
@@ -30,9 +30,9 @@ async fn a_newer_revision_cuts_a_running_pass_short() {
 #[tokio::test]
 async fn drift_during_a_pass_leads_to_another() {
     let mut world = World::settled();
-    let running = world.handle(Event::Drift(key("a")));
+    let running = world.handle(drift(key("a")));
     assert_eq!(pass(&running).pass.trigger, Trigger::Drift);
-    assert!(world.handle(Event::Drift(key("a"))).is_empty());
+    assert!(world.handle(drift(key("a"))).is_empty());
     assert_eq!(words(&world.passed(&running, End::Succeeded)), ["pass a"]);
 }
 
@@ -42,7 +42,7 @@ async fn a_fight_over_a_field_is_told_once_and_is_no_hot_loop() {
     let mut waited = 0;
     let mut told = Vec::new();
     for _ in 0..20 {
-        let mut actions = world.handle(Event::Drift(key("a")));
+        let mut actions = world.handle(drift(key("a")));
         // The source is polled meanwhile, which is of no interest here.
         while !words(&actions).contains(&"pass a".to_owned()) {
             let next = world.next().unwrap();
@@ -64,7 +64,7 @@ async fn a_fight_over_a_field_is_told_once_and_is_no_hot_loop() {
 async fn many_objects_that_drift_once_each_are_no_fight() {
     let mut world = World::settled();
     for name in (0..20).map(|n| format!("c{n}")) {
-        let actions = world.handle(Event::Drift(key("a")));
+        let actions = world.handle(drift(key("a")));
         assert_eq!(words(&actions), ["pass a"], "at once");
         assert!(world.reverted(&actions, End::Succeeded, &[&name]).is_empty());
     }
@@ -90,7 +90,7 @@ async fn own_echoes_cause_no_pass_and_an_annotation_causes_one() {
 #[tokio::test]
 async fn a_spec_that_came_with_the_status_is_not_missed() {
     let mut world = World::settled();
-    let running = world.handle(Event::Drift(key("a")));
+    let running = world.handle(drift(key("a")));
     let changed = world.sync("a", "s", json!({"path": "./other"}));
     let passed = passing::Passed {
         uid: changed.uid(),
@@ -107,12 +107,12 @@ async fn a_spec_that_came_with_the_status_is_not_missed() {
 #[tokio::test]
 async fn a_suspended_sync_rests_and_its_running_pass_ends() {
     let mut world = World::settled();
-    let running = world.handle(Event::Drift(key("a")));
+    let running = world.handle(drift(key("a")));
     let suspended = world.sync("a", "s", json!({"suspend": true}));
     assert!(world.apply_sync(suspended).is_empty());
     assert!(pass(&running).pass.halt.is_cancelled());
     assert!(world.passed(&running, End::Superseded).is_empty());
-    assert!(world.handle(Event::Drift(key("a"))).is_empty());
+    assert!(world.handle(drift(key("a"))).is_empty());
     assert!(world.push("s", 2).is_empty());
     assert!(world.wait(3_600).iter().all(|action| !matches!(action, crate::engine::Action::Pass(_))));
     let resumed = world.sync("a", "s", json!({}));
@@ -170,7 +170,7 @@ async fn a_sync_whose_source_is_gone_does_not_keep_the_loop_busy() {
     let source = world.stored("s");
     let actions = world.handle(Event::Resource(ResourceEvent::Source(None, Change::Gone(source))));
     assert_eq!(words(&actions), ["explain a", "listen 0"]);
-    world.handle(Event::Drift(key("a")));
+    world.handle(drift(key("a")));
     assert_eq!(world.next(), None, "nothing could be started");
 }
 
@@ -195,7 +195,7 @@ async fn a_deleted_sync_lets_go_of_its_claims_and_is_buried() {
     let id = ObjectId { kind: GroupKind::new("", "ConfigMap"), namespace: Some("ns".into()), name: "c".into() };
     world.apply_inventory(inventory("a", &id));
     assert!(locked(&world.context.claims).other(&id, &key("b")).is_some());
-    let running = world.handle(Event::Drift(key("a")));
+    let running = world.handle(drift(key("a")));
     let gone = world.sync("a", "s", json!({}));
     let actions = world.handle(Event::Resource(ResourceEvent::Sync(None, Change::Gone(gone))));
     assert_eq!(words(&actions), ["bury a"]);
@@ -213,7 +213,7 @@ async fn a_sync_created_again_waits_for_the_last_pass_of_the_one_before() {
     for relisted in [false, true] {
         let mut world = World::settled();
         world.apply_inventory(inventory("a", &id));
-        let running = world.handle(Event::Drift(key("a")));
+        let running = world.handle(drift(key("a")));
         let gone = world.sync("a", "s", json!({}));
         let mut again = gone.clone();
         again.metadata.uid = Some("another".to_owned());
@@ -235,7 +235,7 @@ async fn a_sync_created_again_waits_for_the_last_pass_of_the_one_before() {
         let actions = world.passed(&running, End::Superseded);
         assert_eq!(pass(&actions).pass.sync.uid().as_deref(), Some("another"));
         assert!(locked(&world.context.claims).other(&id, &key("b")).is_none(), "phantom");
-        assert!(world.handle(Event::Drift(key("a"))).is_empty(), "its own pass is running");
+        assert!(world.handle(drift(key("a"))).is_empty(), "its own pass is running");
     }
 }
 
@@ -243,7 +243,7 @@ async fn a_sync_created_again_waits_for_the_last_pass_of_the_one_before() {
 async fn what_the_last_pass_of_a_deleted_sync_claims_is_nobodys() {
     let mut world = World::settled();
     let id = ObjectId { kind: GroupKind::new("", "ConfigMap"), namespace: Some("ns".into()), name: "c".into() };
-    let running = world.handle(Event::Drift(key("a")));
+    let running = world.handle(drift(key("a")));
     let gone = world.sync("a", "s", json!({}));
     world.handle(Event::Resource(ResourceEvent::Sync(None, Change::Gone(gone))));
     let written = inventory("a", &id);
@@ -309,7 +309,7 @@ async fn what_a_pass_that_recorded_nothing_was_given_is_not_believed_any_more() 
     for (end, kept) in [(End::Superseded, false), (End::Untouched, true)] {
         let mut world = World::settled();
         world.apply_inventory(inventory("a", &id));
-        let actions = world.handle(Event::Drift(key("a")));
+        let actions = world.handle(drift(key("a")));
         assert!(pass(&actions).pass.inventory.is_some());
         world.passed(&actions, end.clone());
         assert_eq!(world.engine.inventories.contains_key(&key("a")), kept, "{end:?}");
@@ -330,7 +330,7 @@ async fn an_operator_asks_for_a_pass_and_a_fetch() {
 async fn failures_are_retried_later_and_later() {
     let mut world = World::settled();
     let failed = |text: &str| End::Failed(Failure::reconciliation(text.to_owned()));
-    let mut actions = world.handle(Event::Drift(key("a")));
+    let mut actions = world.handle(drift(key("a")));
     for wait in [60, 120] {
         assert!(world.passed(&actions, failed("503")).is_empty());
         assert!(world.wait(wait - 1).iter().all(|a| !matches!(a, crate::engine::Action::Pass(_))));

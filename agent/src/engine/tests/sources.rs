@@ -2,8 +2,8 @@
 
 use serde_json::json;
 
-use super::world::{World, commit, fetch, interest, key, woken, words, write};
-use crate::api::{self, REQUESTED_AT};
+use super::world::{World, commit, drift, fetch, interest, key, woken, words, write};
+use crate::api::{self, ConditionStatus, REQUESTED_AT};
 use crate::bus::BusEvent;
 use crate::cluster::{Change, ResourceEvent};
 use crate::engine::{Action, Event, FetchFailure, fetching};
@@ -11,7 +11,7 @@ use crate::pass::{End, Revision};
 
 fn events_ready(world: &World, name: &str) -> (bool, String) {
     let verdict = world.engine.sources[&key(name)].wanted.events.clone().unwrap();
-    (verdict.status, verdict.reason)
+    (verdict.status == ConditionStatus::True, verdict.reason)
 }
 
 #[tokio::test]
@@ -81,7 +81,7 @@ async fn a_failed_fetch_is_said_and_the_last_revision_stays() {
     assert_eq!(write(&actions).wanted.tip, Some(commit(1)));
     assert!(world.written(&actions).is_empty(), "the Sync has no reason to run");
     assert_eq!(world.next(), Some(2), "the fetch is tried again");
-    assert_eq!(words(&world.handle(Event::Drift(key("a")))), ["pass a"], "drift is reverted while Git is down");
+    assert_eq!(words(&world.handle(drift(key("a")))), ["pass a"], "drift is reverted while Git is down");
 }
 
 #[tokio::test]
@@ -144,7 +144,7 @@ async fn a_fetch_of_what_is_followed_no_longer_does_not_count() {
     assert!(words(&new).contains(&"fetch s".to_owned()), "{:?}", words(&new));
     let late = world.fetched(&old, 2);
     assert!(late.is_empty(), "a commit of main is no tip of release: {:?}", words(&late));
-    assert_eq!(words(&world.handle(Event::Drift(key("a")))), ["pass a"], "the last good state keeps running meanwhile");
+    assert_eq!(words(&world.handle(drift(key("a")))), ["pass a"], "the last good state keeps running meanwhile");
     let unsubscribed = world.answer(write(&new));
     world.fetched(&new, 3);
     let actions = world.handle(unsubscribed);

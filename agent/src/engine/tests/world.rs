@@ -12,7 +12,7 @@ use towline_proto::{CommitEvent, CommitId, RefName, RepositoryId};
 
 use crate::api::{GitSource, Inventory, ResourceExt as _, Sync};
 use crate::bus::{BusEvent, Interest};
-use crate::cluster::{Change, Cluster, ResourceEvent, Watches};
+use crate::cluster::{Change, Cluster, Moved, Movement, ResourceEvent, Watches};
 use crate::engine::{Action, Engine, Event, Moment, OpenMirror, fetching, passing, source};
 use crate::mirror::Mirror;
 use crate::pass::{Context, End};
@@ -45,6 +45,11 @@ pub(super) fn words(actions: &[Action]) -> Vec<String> {
 
 pub(super) fn key(name: &str) -> SyncKey {
     SyncKey { namespace: "ns".to_owned(), name: name.to_owned() }
+}
+
+/// An object of the Sync moved away from what Git says.
+pub(super) fn drift(sync: SyncKey) -> Event {
+    Event::Moved(Moved { sync, what: Movement::Drift })
 }
 
 /// No commit is all zeros.

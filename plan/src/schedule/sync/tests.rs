@@ -8,6 +8,7 @@ fn at(seconds: i64) -> Timestamp {
 const SETTINGS: Settings = Settings {
     interval: SignedDuration::from_secs(600),
     retry_interval: SignedDuration::from_secs(60),
+    timeout: SignedDuration::from_secs(300),
     suspended: false,
 };
 
@@ -20,7 +21,10 @@ fn nothing_runs_without_a_revision() {
     let mut sync = sync();
     assert_eq!(sync.start(at(0)), None);
     sync.offer(1);
-    assert_eq!(sync.start(at(0)), Some(Start { sequence: 1, trigger: Trigger::Revision, look: Look::All }));
+    assert_eq!(
+        sync.start(at(0)),
+        Some(Start { sequence: 1, trigger: Trigger::Revision, look: Look::All, waiting_since: None })
+    );
     assert_eq!(sync.start(at(0)), None, "one pass at a time");
 }
 
@@ -33,7 +37,10 @@ fn a_newer_revision_cuts_a_pass_short_and_an_older_one_is_nothing() {
     assert!(!sync.offer(5));
     assert!(sync.offer(6));
     sync.ended(Ended::Superseded, false, at(1), 0.5);
-    assert_eq!(sync.start(at(1)), Some(Start { sequence: 6, trigger: Trigger::Revision, look: Look::All }));
+    assert_eq!(
+        sync.start(at(1)),
+        Some(Start { sequence: 6, trigger: Trigger::Revision, look: Look::All, waiting_since: None })
+    );
 }
 
 #[test]
@@ -64,7 +71,10 @@ fn drift_runs_at_once_and_is_not_lost_during_a_pass() {
     sync.start(at(0));
     sync.want(Trigger::Drift);
     sync.ended(Ended::Succeeded, false, at(1), 0.5);
-    assert_eq!(sync.start(at(1)), Some(Start { sequence: 1, trigger: Trigger::Drift, look: Look::Moved }));
+    assert_eq!(
+        sync.start(at(1)),
+        Some(Start { sequence: 1, trigger: Trigger::Drift, look: Look::Moved, waiting_since: None })
+    );
     sync.ended(Ended::Succeeded, false, at(2), 0.5);
     assert_eq!(sync.next(at(2)), Some(at(601)), "counted from the last look at everything");
     assert_eq!(sync.start(at(601)).map(|s| s.trigger), Some(Trigger::Interval));
@@ -144,6 +154,42 @@ fn a_sync_that_does_not_succeed_is_looked_at_in_full_at_the_interval() {
 }
 
 /// Plays a fight in which the other side writes again as soon as something was reverted. Answers with the waits.
+#[test]
+fn a_wait_ends_when_something_moves_or_at_the_timeout_and_a_newer_revision_ends_it_at_once() {
+    let mut sync = sync();
+    sync.offer(1);
+    sync.start(at(0));
+    sync.ended(Ended::Waiting { bounded: true }, false, at(10), 0.5);
+    assert!(sync.is_waiting());
+    assert_eq!(sync.next(at(11)), Some(at(310)), "nothing runs while nothing moves");
+    sync.want(Trigger::Progress);
+    let start = Start { sequence: 1, trigger: Trigger::Progress, look: Look::Moved, waiting_since: Some(at(10)) };
+    assert_eq!(sync.start(at(20)), Some(start));
+    sync.ended(Ended::Waiting { bounded: true }, false, at(21), 0.5);
+    assert_eq!(sync.start(at(309)), None);
+    assert_eq!(sync.start(at(310)), Some(start), "waited for long enough, from the first pass that waited");
+    assert!(sync.offer(2), "a newer revision waits for nothing");
+    sync.ended(Ended::Superseded, false, at(311), 0.5);
+    let newer = sync.start(at(311)).unwrap();
+    assert_eq!((newer.sequence, newer.waiting_since), (2, None));
+    sync.ended(Ended::Succeeded, false, at(312), 0.5);
+    assert!(!sync.is_waiting());
+}
+
+#[test]
+fn a_wait_for_other_syncs_has_no_end() {
+    let mut sync = sync();
+    sync.offer(1);
+    sync.start(at(0));
+    sync.ended(Ended::Waiting { bounded: false }, false, at(10), 0.5);
+    assert_eq!(sync.next(at(11)), Some(at(610)), "the interval");
+    sync.want(Trigger::Progress);
+    assert_eq!(sync.start(at(400)).unwrap().waiting_since, None);
+    sync.ended(Ended::Waiting { bounded: true }, false, at(401), 0.5);
+    sync.want(Trigger::Progress);
+    assert_eq!(sync.start(at(402)).unwrap().waiting_since, Some(at(401)), "counted from where the bounded wait began");
+}
+
 fn fight(sync: &mut SyncSchedule, now: &mut i64, rounds: usize) -> Vec<i64> {
     let round = |_| {
         sync.want(Trigger::Drift);
