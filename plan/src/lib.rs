@@ -10,6 +10,7 @@ pub mod claims;
 pub mod decide;
 pub mod desired;
 pub mod display;
+pub mod health;
 pub mod inventory;
 pub mod manifest;
 pub mod object;

@@ -1,0 +1,211 @@
+//! Every folder in `health/` is a case: a live object as the API server shows it, and how it is judged.
+//!
+//! `health.txt` is compared exactly; `UPDATE_SCENARIOS=1` writes it anew. The formats stand in `health/README.md`.
+
+#![expect(clippy::unwrap_used, reason = "a scenario that cannot be read fails its test")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use towline_plan::health::{self, Status};
+use towline_plan::manifest;
+use towline_plan::object::{GroupKind, group_version};
+use towline_plan::tree::{File, Tree};
+
+#[test]
+fn every_scenario_gives_its_judgement() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/health");
+    let mut folders: Vec<PathBuf> = fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path()).collect();
+    folders.retain(|path| path.is_dir());
+    folders.sort();
+    assert!(folders.len() >= 30, "only {} scenarios were found", folders.len());
+    let update = std::env::var_os("UPDATE_SCENARIOS").is_some();
+    let failures: Vec<String> = folders.iter().filter_map(|folder| failure(folder, update)).collect();
+    assert!(failures.is_empty(), "{}\n(UPDATE_SCENARIOS=1 accepts this)", failures.join("\n"));
+}
+
+fn failure(folder: &Path, update: bool) -> Option<String> {
+    let actual = judgement(folder);
+    let file = folder.join("health.txt");
+    let expected = fs::read_to_string(&file).unwrap_or_default();
+    if actual == expected {
+        return None;
+    }
+    if update {
+        fs::write(&file, actual).unwrap();
+        return None;
+    }
+    Some(format!("=== {}\n--- expected\n{expected}--- actual\n{actual}", folder.display()))
+}
+
+fn judgement(folder: &Path) -> String {
+    let mut text = String::new();
+    for object in objects(&folder.join("object.yaml")) {
+        let (kind, name) = (object["kind"].as_str().unwrap(), object["metadata"]["name"].as_str().unwrap());
+        let (group, _) = group_version(object["apiVersion"].as_str().unwrap());
+        text.push_str(&format!("{kind}/{name} {}\n", health::judge(&object)));
+        // A kind that is not watched with bodies is current as soon as it exists.
+        if !health::has_rule(&GroupKind::new(group, kind)) {
+            text.push_str(&format!("{kind} is not watched with bodies\n"));
+        }
+    }
+    text
+}
+
+fn objects(file: &Path) -> Vec<Value> {
+    let contents = fs::read(file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
+    let tree = Tree { read: vec![], files: vec![File { path: file.display().to_string(), contents }] };
+    manifest::read(&tree)
+        .unwrap_or_else(|mistakes| panic!("{mistakes:?}"))
+        .into_iter()
+        .map(|manifest| manifest.value)
+        .collect()
+}
+
+/// JSON of any shape, with the words that the rules look for, also where they do not belong.
+fn any_json() -> impl Strategy<Value = Value> {
+    let words = prop::sample::select(vec![
+        "True",
+        "False",
+        "Unknown",
+        "Pending",
+        "Running",
+        "Failed",
+        "Succeeded",
+        "Bound",
+        "Lost",
+        "OnDelete",
+        "Ready",
+        "Reconciling",
+        "Stalled",
+        "Progressing",
+        "Available",
+        "CrashLoopBackOff",
+        "back-off 99999999999999999999h1s",
+        "",
+        "2026-01-01T00:00:00Z",
+        "LoadBalancer",
+        "Never",
+        "ä\n€",
+    ]);
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<u64>().prop_map(Value::from),
+        any::<f64>().prop_map(|n| json!(n)),
+        words.prop_map(Value::from),
+    ];
+    let keys = prop::sample::select(vec![
+        "metadata",
+        "spec",
+        "status",
+        "conditions",
+        "type",
+        "reason",
+        "message",
+        "phase",
+        "replicas",
+        "readyReplicas",
+        "observedGeneration",
+        "generation",
+        "deletionTimestamp",
+        "finalizers",
+        "updateStrategy",
+        "rollingUpdate",
+        "partition",
+        "containerStatuses",
+        "state",
+        "waiting",
+        "name",
+        "selector",
+        "matchLabels",
+        "matchExpressions",
+        "key",
+        "operator",
+        "values",
+        "labels",
+        "loadBalancer",
+        "ingress",
+        "desiredNumberScheduled",
+        "restartCount",
+        "completions",
+        "parallelism",
+        "suspend",
+        "active",
+    ]);
+    leaf.prop_recursive(6, 96, 8, move |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
+            prop::collection::vec((keys.clone(), inner), 0..8)
+                .prop_map(|entries| entries.into_iter().map(|(k, v)| (k.to_owned(), v)).collect::<Value>()),
+        ]
+    })
+}
+
+const KINDS: &[(&str, &str)] = &[
+    ("apps/v1", "Deployment"),
+    ("apps/v1", "StatefulSet"),
+    ("apps/v1", "DaemonSet"),
+    ("apps/v1", "ReplicaSet"),
+    ("v1", "Pod"),
+    ("batch/v1", "Job"),
+    ("batch/v1", "CronJob"),
+    ("v1", "PersistentVolumeClaim"),
+    ("policy/v1", "PodDisruptionBudget"),
+    ("autoscaling/v2", "HorizontalPodAutoscaler"),
+    ("v1", "Service"),
+    ("networking.k8s.io/v1", "Ingress"),
+    ("apiextensions.k8s.io/v1", "CustomResourceDefinition"),
+    ("apiregistration.k8s.io/v1", "APIService"),
+    ("v1", "Namespace"),
+    ("v1", "ConfigMap"),
+    ("towline.dev/v1alpha1", "Sync"),
+    ("example.com/v1", "Widget"),
+];
+
+/// An object of a known or unknown kind with anything in its fields.
+fn any_object() -> impl Strategy<Value = Value> {
+    let kind = prop::sample::select(KINDS.to_vec());
+    (kind, any_json(), any_json(), any_json()).prop_map(|((api_version, kind), metadata, spec, status)| {
+        json!({ "apiVersion": api_version, "kind": kind, "metadata": metadata, "spec": spec, "status": status })
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(512) })]
+
+    #[test]
+    fn no_json_makes_it_panic(value in any_json()) {
+        let _judged = health::judge(&value);
+    }
+
+    #[test]
+    fn no_object_makes_it_panic_and_every_judgement_is_one_short_line(object in any_object()) {
+        let health = health::judge(&object);
+        prop_assert!(!health.reason.is_empty() && !health.message.is_empty(), "{health:?}");
+        prop_assert!(health.message.chars().count() <= health::MESSAGE_CHARS_MAX && !health.message.contains('\n'));
+    }
+
+    #[test]
+    fn a_deleted_object_is_terminating(mut object in any_object()) {
+        if !object["metadata"].is_object() {
+            object["metadata"] = json!({});
+        }
+        object["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+        prop_assert_eq!(health::judge(&object).status, Status::Terminating);
+    }
+
+    /// What nobody has looked at since it was changed is never current.
+    #[test]
+    fn an_older_generation_is_never_current(mut object in any_object()) {
+        object["metadata"] = json!({ "generation": 3 });
+        if !object["status"].is_object() {
+            object["status"] = json!({});
+        }
+        object["status"]["observedGeneration"] = json!(2);
+        prop_assert_eq!(health::judge(&object).status, Status::InProgress);
+    }
+}
