@@ -46,12 +46,6 @@ impl Api for Gitea {
         vec![("authorization", format!("token {token}"))]
     }
 
-    fn hooks(&self, place: &Place) -> Vec<String> {
-        let mut path = place.as_path();
-        path.push("hooks".to_owned());
-        path
-    }
-
     fn page_size(&self) -> (&'static str, u32) {
         // The default of `MAX_RESPONSE_ITEMS`.
         ("limit", 50)

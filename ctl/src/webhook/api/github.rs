@@ -59,12 +59,6 @@ impl Api for Github {
         ]
     }
 
-    fn hooks(&self, place: &Place) -> Vec<String> {
-        let mut path = place.as_path();
-        path.push("hooks".to_owned());
-        path
-    }
-
     fn page_size(&self) -> (&'static str, u32) {
         ("per_page", 100)
     }

@@ -111,7 +111,11 @@ pub(crate) trait Api: Sync {
     fn headers(&self, token: &str) -> Vec<(&'static str, String)>;
 
     /// The collection of hooks.
-    fn hooks(&self, place: &Place) -> Vec<String>;
+    fn hooks(&self, place: &Place) -> Vec<String> {
+        let mut path = place.as_path();
+        path.push("hooks".to_owned());
+        path
+    }
 
     /// How a page's size is asked for, and the most a page may have.
     fn page_size(&self) -> (&'static str, u32);
