@@ -14,7 +14,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 /// All names begin with this.
-const PREFIX: &str = "towline_receiver";
+pub(crate) const PREFIX: &str = "towline_receiver";
 
 /// From a delivery that costs nothing to the senders' patience of 10 s; finer where a healthy one is (below 20 ms).
 const DURATION_BUCKETS_SECONDS: [f64; 13] =

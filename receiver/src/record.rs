@@ -67,6 +67,11 @@ impl Record {
         }
     }
 
+    /// The request's id, as its client is told.
+    pub(crate) fn request(&self) -> &str {
+        &self.request
+    }
+
     pub(crate) fn set_hook(&mut self, hook: &Hook) {
         self.hook = hook.path().to_owned();
         self.provider = hook.provider().name();
@@ -122,8 +127,15 @@ impl Record {
         self.reason = format!("no hook has the path {}", bounds::identifier(path, PATH_BYTES_MAX));
     }
 
-    /// Counts and logs. Whether something verified came from the client's address before decides whose lines are taken.
-    pub(crate) fn finish(self, answer: &Answer, metrics: &Metrics, refusals: &Mutex<Refusals>, is_known: bool) {
+    /// Counts and logs. Whether something verified came from the client's address before decides whose lines are taken; only
+    /// of a refusal it is asked.
+    pub(crate) fn finish(
+        self,
+        answer: &Answer,
+        metrics: &Metrics,
+        refusals: &Mutex<Refusals>,
+        is_known: impl FnOnce() -> bool,
+    ) {
         let (outcome, status) = (answer.outcome(), answer.status().as_u16());
         let duration = self.started.elapsed();
         let labels = DeliveryLabels {
@@ -161,6 +173,7 @@ impl Record {
             };
         }
         if let Some(alike) = self.alike(answer) {
+            let is_known = is_known();
             let mut refusals = refusals.lock().unwrap_or_else(PoisonError::into_inner);
             let has_a_line = refusals.note(alike, is_known);
             drop(refusals);

@@ -17,16 +17,12 @@ use towline_daemon::shutdown::Shutdown;
 use towline_daemon::tasks::{Tasks, WhenItEnds};
 
 use crate::config::{Config, Hook};
+use crate::metrics::{HookLabels, PREFIX};
 use crate::tls::Tls;
 
 /// Certificates are renewed a month or, the short-lived, two days before their end: within this time the renewal of an
 /// ordinary one has failed several times, and there is time to do something.
 pub(crate) const EXPIRY_WARNING: SignedDuration = SignedDuration::from_hours(7 * 24);
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct HookLabels {
-    hook: String,
-}
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct CertificateLabels {
@@ -49,7 +45,7 @@ impl ReloadMetrics {
     /// Registered under `towline_receiver_…`.
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
-        let registry = registry.sub_registry_with_prefix("towline_receiver");
+        let registry = registry.sub_registry_with_prefix(PREFIX);
         registry.register("secret_reloads", "Changes of secret files that were taken", metrics.secret_reloads.clone());
         registry.register(
             "secret_reload_failures",

@@ -134,10 +134,9 @@ impl Server {
     where
         B: Body<Data = Bytes> + Unpin,
     {
-        let id = fastrand::u64(1..);
-        let request_id = format!("{id:016x}");
         let client = self.client(request.headers(), peer);
-        let mut record = Record::start(id, client);
+        let mut record = Record::start(fastrand::u64(1..), client);
+        let request_id = record.request().to_owned();
         let answer = match self.receive(request, client, &mut record).await {
             Ok((delivery, held, place)) => {
                 let server = Arc::clone(&self);
@@ -182,8 +181,8 @@ impl Server {
     }
 
     fn finish(&self, record: Record, answer: &Answer) {
-        let is_known = self.admission.knows(record.client());
-        record.finish(answer, &self.metrics, &self.refusals, is_known);
+        let client = record.client();
+        record.finish(answer, &self.metrics, &self.refusals, || self.admission.knows(client));
     }
 
     /// Tells now and then of the refusals that had no line of their own, until shutdown.

@@ -57,7 +57,7 @@ impl Metrics {
             last_success: Family::default(),
             failed_deliveries: Family::default(),
         };
-        let registry = registry.sub_registry_with_prefix("towline_receiver");
+        let registry = registry.sub_registry_with_prefix(crate::metrics::PREFIX);
         registry.register("sweeps", "Looks for missed deliveries, by outcome", metrics.sweeps.clone());
         registry.register(
             "sweep_redeliveries",
