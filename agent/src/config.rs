@@ -36,6 +36,7 @@ struct RawKubernetes {
     context: Option<String>,
     #[serde(default)]
     namespaces: Vec<String>,
+    default_service_account: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -88,6 +89,8 @@ pub struct Config {
     pub(crate) kubernetes: ConnectSettings,
     /// Where Syncs are looked for; empty: everywhere.
     pub(crate) namespaces: Vec<String>,
+    /// The account of its own namespace as which a Sync acts that names none; without it, as the agent.
+    pub(crate) default_service_account: Option<String>,
     pub(crate) storage: PathBuf,
     pub(crate) bootstrap: Option<Bootstrap>,
 }
@@ -108,7 +111,11 @@ pub fn load(path: Option<&Path>) -> Result<Config, ConfigError> {
     if raw.storage.dir.as_os_str().is_empty() {
         mistakes.add("storage.dir", "is empty: name a folder for mirrors, as /var/lib/towline");
     }
-    let RawKubernetes { kubeconfig, context, namespaces } = raw.kubernetes;
+    let RawKubernetes { kubeconfig, context, namespaces, default_service_account } = raw.kubernetes;
+    if default_service_account.as_deref().is_some_and(|name| !is_account_name(name)) {
+        let key = "kubernetes.default_service_account";
+        mistakes.add(key, "is no name of a service account: small letters, digits, - and ., as in deployer");
+    }
     let Some(cluster) = cluster else { return Err(ConfigError::Mistakes(mistakes)) };
     mistakes.finish(Config {
         cluster,
@@ -117,9 +124,17 @@ pub fn load(path: Option<&Path>) -> Result<Config, ConfigError> {
         report_key: raw.report.key,
         kubernetes: ConnectSettings { kubeconfig, context },
         namespaces,
+        default_service_account,
         storage: raw.storage.dir,
         bootstrap: bootstrap.flatten(),
     })
+}
+
+/// As the API server has it for the names of service accounts.
+fn is_account_name(name: &str) -> bool {
+    let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.';
+    let ends = !name.starts_with(['-', '.']) && !name.ends_with(['-', '.']);
+    (1..=253).contains(&name.len()) && name.bytes().all(inner) && ends
 }
 
 fn bootstrap(raw: RawBootstrap, mistakes: &mut Mistakes) -> Option<Bootstrap> {
@@ -153,6 +168,7 @@ fn bootstrap(raw: RawBootstrap, mistakes: &mut Mistakes) -> Option<Bootstrap> {
             timeout: minutes(5),
             prune: raw.prune,
             prune_policy: PrunePolicy::default(),
+            service_account_name: None,
             suspend: false,
         },
         name,
@@ -179,9 +195,11 @@ mod tests {
 
     #[test]
     fn every_mistake_is_named_with_its_key() {
-        let text = "cluster = \"Prod.EU\"\nadmin = \"here\"\n[storage]\ndir = \"\"\n[bootstrap]\nurl = \"git@host:x\"\nref = {branch = \"a\", tag = \"b\"}\n";
+        let text = "cluster = \"Prod.EU\"\nadmin = \"here\"\n[kubernetes]\ndefault_service_account = \"ns:name\"\n[storage]\ndir = \"\"\n[bootstrap]\nurl = \"git@host:x\"\nref = {branch = \"a\", tag = \"b\"}\n";
         let error = towline_daemon::error::chain(&load_text(text).unwrap_err());
-        for key in ["cluster", "admin", "storage.dir", "bootstrap.url", "bootstrap.ref"] {
+        for key in
+            ["cluster", "admin", "kubernetes.default_service_account", "storage.dir", "bootstrap.url", "bootstrap.ref"]
+        {
             assert!(error.contains(key), "{key}: {error}");
         }
     }

@@ -47,7 +47,8 @@ pub enum RunError {
 pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), RunError> {
     let storage: Arc<Path> = config.storage.clone().into();
     std::fs::create_dir_all(&storage).map_err(|source| RunError::Storage { path: config.storage.clone(), source })?;
-    let cluster = Cluster::new(cluster::connect(&config.kubernetes).await?);
+    let client = cluster::connect(&config.kubernetes).await?;
+    let cluster = Cluster::new(client).with_default_account(config.default_service_account.as_deref());
     tracing::info!(cluster = %config.cluster, version = env!("CARGO_PKG_VERSION"), "agent starts");
 
     let tasks = Tasks::new();

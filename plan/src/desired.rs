@@ -45,6 +45,12 @@ impl Kinds {
         self.scope(kind, version).is_ok()
     }
 
+    /// Whether the kind's objects stand in namespaces; `false` also where it is not served.
+    #[must_use]
+    pub fn is_namespaced(&self, kind: &GroupKind) -> bool {
+        self.scope_in_any_version(kind) == Some(Scope::Namespaced)
+    }
+
     fn scope_in_any_version(&self, kind: &GroupKind) -> Option<Scope> {
         self.0.get(kind).map(|(scope, _)| *scope)
     }

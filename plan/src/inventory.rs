@@ -2,7 +2,7 @@
 //!
 //! Knows entries as text and as values. Must not know where they are stored, or what is done with them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
@@ -62,6 +62,12 @@ impl Inventory {
         }
         Ok(Self(entries))
     }
+}
+
+/// The namespaces that stored lines name, of those that can be read: where to look when the whole cannot be believed.
+#[must_use]
+pub fn namespaces(lines: &[String]) -> BTreeSet<String> {
+    lines.iter().filter_map(|line| parse(line)?.0.namespace).collect()
 }
 
 /// Why an inventory cannot be believed.

@@ -11,6 +11,7 @@ pub mod decide;
 pub mod desired;
 pub mod display;
 pub mod health;
+pub mod identity;
 pub mod inventory;
 pub mod manifest;
 pub mod object;

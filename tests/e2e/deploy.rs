@@ -121,6 +121,33 @@ async fn the_all_in_one_overlay_is_admitted_without_a_warning() {
     assert!(cluster.try_apply(&[misspelt]).is_err(), "an unknown field was accepted");
 }
 
+/// The agent that only acts as others: as the base's, without the one binding that allows it everything.
+#[tokio::test]
+async fn the_agent_that_acts_as_accounts_has_no_rights_of_its_own_over_workloads() {
+    let folder = guard::scratch("overlay");
+    let path = |name: &str| {
+        let target = fs::canonicalize(deploy().join(name)).expect("find the folder");
+        let link = folder.join(name.replace('/', "-"));
+        std::os::unix::fs::symlink(target, &link).expect("link the folder");
+        link.file_name().expect("a name").to_string_lossy().into_owned()
+    };
+    let (base, crds, component) = (path("base/agent"), path("crds"), path("components/acts-as-accounts"));
+    let overlay = json!({ "namespace": NAMESPACE, "resources": [crds, base], "components": [component] });
+    fs::write(folder.join("kustomization.yaml"), overlay.to_string()).expect("write the overlay");
+    let documents = kustomize(&folder);
+
+    let cluster = Cluster::start().await;
+    let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": NAMESPACE } });
+    let definitions = of_kind(&documents, &["CustomResourceDefinition"]).into_iter().cloned();
+    cluster.apply(&definitions.chain([namespace]).collect::<Vec<_>>());
+    cluster.try_apply(&documents).unwrap();
+    let roles = of_kind(&documents, &["ClusterRoleBinding"]);
+    let roles: Vec<_> = roles.iter().filter_map(|binding| binding["roleRef"]["name"].as_str()).collect();
+    assert_eq!(roles, ["towline-agent", "towline-agent-acts-as-accounts"]);
+    let variables = documents.iter().find_map(|d| d.pointer("/spec/template/spec/containers/0/env"));
+    assert_eq!(variables.unwrap()[0]["value"], "towline-deployer");
+}
+
 #[tokio::test]
 async fn every_secret_that_is_named_is_in_the_example() {
     let cluster = Cluster::start().await;
@@ -192,6 +219,7 @@ async fn the_definitions_refuse_what_an_agent_could_not_use() {
         source(("ref", json!({ "tag": "v1" }))),
         source(("interval", json!("1h30m"))),
         sync("a", ("path", json!("./clusters/..prod/"))),
+        sync("a", ("serviceAccountName", json!("deployer.of-apps"))),
         sync("a", ("prunePolicy", json!({ "maxDeletions": "10%", "allowKinds": ["Namespace"] }))),
         sync(&"a".repeat(63), ("path", json!(""))),
     ] {
@@ -206,6 +234,8 @@ async fn the_definitions_refuse_what_an_agent_could_not_use() {
         (source(("timeout", json!("99999999999999999999h"))), "spec.timeout"),
         (sync("a", ("path", json!("../x"))), "does not leave it"),
         (sync("a", ("path", json!("/x"))), "does not leave it"),
+        (sync("a", ("serviceAccountName", json!("other:deployer"))), "serviceAccountName"),
+        (sync("a", ("serviceAccountName", json!(""))), "serviceAccountName"),
         (sync("a", ("prunePolicy", json!({ "maxDeletions": "all" }))), "maxDeletions"),
         (sync("a", ("prunePolicy", json!({ "maxDeletions": -1 }))), "maxDeletions"),
         (sync("a", ("sourceRef", json!({ "kind": "Bucket", "name": "a" }))), "supported values"),

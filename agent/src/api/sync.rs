@@ -53,6 +53,11 @@ pub struct SyncSpec {
     /// Bounds what pruning may do.
     #[serde(default)]
     pub prune_policy: PrunePolicy,
+    /// The service account in the Sync's namespace as which everything of its objects is done: dry-runs, applies, deletions,
+    /// looks and watches. Default: `kubernetes.default_service_account` of the agent, else the agent's own rights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"))]
+    pub service_account_name: Option<String>,
     /// Neither applies, nor reverts, nor prunes.
     #[serde(default)]
     pub suspend: bool,

@@ -77,6 +77,12 @@ impl RequestError {
         matches!(self.code(), Some(code @ 400..=499) if !matches!(code, 401 | 408 | 409 | 429))
     }
 
+    /// Whoever asked may not do that.
+    #[must_use]
+    pub fn is_forbidden(&self) -> bool {
+        self.code() == Some(403)
+    }
+
     #[must_use]
     pub fn is_not_found(&self) -> bool {
         self.code() == Some(404)

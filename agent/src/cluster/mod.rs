@@ -6,9 +6,11 @@ mod connect;
 mod discovery;
 mod error;
 mod events;
+mod identity;
 mod listing;
 mod live;
 mod objects;
+mod owned;
 mod records;
 mod resources;
 mod watches;
@@ -19,6 +21,7 @@ pub use error::RequestError;
 pub use events::EventKind;
 pub use listing::Listing;
 pub use objects::Applied;
+pub use owned::Found;
 pub use records::Record;
 pub use resources::{Change, ResourceEvent, Resources};
 pub use watches::{Moved, Movement, Watches, locked};
@@ -37,7 +40,11 @@ pub const CONCURRENT_REQUESTS: usize = 16;
 /// A connection to the cluster, cheap to clone.
 #[derive(Clone)]
 pub struct Cluster {
+    /// The agent's own: for discovery, Towline's own objects and Events.
     client: kube::Client,
+    /// For managed objects.
+    acting: identity::Acting,
+    default_account: Option<Arc<str>>,
     served: Arc<tokio::sync::RwLock<Arc<Served>>>,
     said: events::Said,
 }
@@ -46,7 +53,8 @@ impl Cluster {
     /// A cluster by its client; nothing is asked of it yet.
     #[must_use]
     pub fn new(client: kube::Client) -> Self {
-        Self { client, served: Arc::default(), said: events::Said::default() }
+        let acting = identity::Acting::agent(client.clone());
+        Self { client, acting, default_account: None, served: Arc::default(), said: events::Said::default() }
     }
 }
 

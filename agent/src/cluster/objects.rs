@@ -1,18 +1,14 @@
-//! Managed objects: dry-run, apply, look, delete.
+//! Managed objects: dry-run, apply, look, delete; all of it as whoever the Sync acts as.
 
-use futures::{StreamExt as _, TryStreamExt as _};
-use kube::ResourceExt as _;
-use kube::api::{
-    Api, DeleteParams, ListParams, Patch, PatchParams, Preconditions, PropagationPolicy, ValidationDirective,
-};
+use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions, PropagationPolicy, ValidationDirective};
 use kube::core::DynamicObject;
 use serde_json::Value;
 use towline_plan::desired::Desired;
-use towline_plan::object::{LABEL_SYNC_NAME, LABEL_SYNC_NAMESPACE, ObjectId, SyncKey};
+use towline_plan::object::ObjectId;
 use towline_plan::observed::{FIELD_MANAGER, Live};
 
 use super::live::{Meta, live};
-use super::{CONCURRENT_REQUESTS, Cluster, RequestError, Served, bounded};
+use super::{Cluster, RequestError, Served, bounded};
 
 /// What an apply, or the dry-run of one, answered.
 #[derive(Debug, Clone)]
@@ -97,42 +93,13 @@ impl Cluster {
         Ok(conditions.is_some_and(|conditions| conditions.iter().any(|c| is_true(&c))))
     }
 
-    /// Everything in the cluster that was applied for a Sync, by its owner labels and by what Towline applied of it, over all kinds served: one LIST per kind, for the rare
-    /// case that an inventory is lost.
-    ///
-    /// # Errors
-    /// The first list that fails: a part of the answer would be taken for all of it.
-    pub async fn list_owned(
-        &self,
-        served: &Served,
-        sync: &SyncKey,
-    ) -> Result<Vec<(ObjectId, String, Live)>, RequestError> {
-        let labels = format!("{LABEL_SYNC_NAME}={},{LABEL_SYNC_NAMESPACE}={}", sync.name, sync.namespace);
-        let params = ListParams::default().labels(&labels);
-        let lists = served.preferred().map(|(kind, resource)| {
-            let kind = kind.clone();
-            let (api, params) = (Api::<DynamicObject>::all_with(self.client.clone(), resource), params.clone());
-            let version = resource.version.clone();
-            async move {
-                let list = bounded(|| format!("listing {kind}"), api.list_metadata(&params)).await?;
-                Ok::<_, RequestError>(list.items.into_iter().map(move |meta| {
-                    let (namespace, name) = (meta.metadata.namespace.clone(), meta.name_any());
-                    (ObjectId { kind: kind.clone(), namespace, name }, version.clone(), live(&meta))
-                }))
-            }
-        });
-        let lists: Vec<_> = lists.collect();
-        let lists: Vec<_> = futures::stream::iter(lists).buffer_unordered(CONCURRENT_REQUESTS).try_collect().await?;
-        Ok(lists.into_iter().flatten().collect())
-    }
-
     fn objects(&self, served: &Served, id: &ObjectId, version: &str) -> Result<Api<DynamicObject>, RequestError> {
         let resource = served
             .resource(&id.kind, version)
             .ok_or_else(|| RequestError::unserved(format!("addressing {id} in {version}")))?;
         Ok(match &id.namespace {
-            Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, resource),
-            None => Api::all_with(self.client.clone(), resource),
+            Some(namespace) => Api::namespaced_with(self.acting.client.clone(), namespace, resource),
+            None => Api::all_with(self.acting.client.clone(), resource),
         })
     }
 }

@@ -9,12 +9,12 @@ use futures::StreamExt as _;
 use towline_plan::check::{CheckedPlan, Entry as StageEntry, entry};
 use towline_plan::decide::{self, Apply, ApplyStep};
 use towline_plan::desired::Desired;
-use towline_plan::inventory::{Inventory as Owned, InventoryError, State};
+use towline_plan::inventory::{Inventory as Owned, State};
 use towline_plan::object::{GroupKind, ObjectId};
 use towline_plan::order::Stage;
 use towline_plan::redact::Redactor;
 
-use super::inventory::{self, Loaded};
+use super::inventory::{self, Loaded, Lost};
 use super::outcome::{Action, Deed, End, Failure, Reason};
 use super::prune::Left;
 use super::{Context, Pass, observe};
@@ -34,7 +34,7 @@ pub(super) struct Done {
     pub owned: Owned,
     pub record: Option<Inventory>,
     pub rebuilt: Option<String>,
-    pub lost: Option<InventoryError>,
+    pub lost: Option<Lost>,
 }
 
 /// One pass's writes, as they go on.

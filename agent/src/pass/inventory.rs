@@ -2,18 +2,24 @@
 //!
 //! Knows the rules of invariants 4 and 12. Must not know how objects are applied.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use crate::api::{Resource as _, ResourceExt as _};
 use towline_plan::desired::Desired;
-use towline_plan::inventory::{Entry, Inventory as Owned, InventoryError, State};
+use towline_plan::identity::Identity;
+use towline_plan::inventory::{Entry, Inventory as Owned, InventoryError, State, namespaces};
+use towline_plan::object::GroupKind;
 use towline_plan::tree::Tree;
 
 use super::apply::Done;
 use super::outcome::{End, Failure, Outcome, Reason};
 use super::{Context, Pass};
 use crate::api::{self, Inventory, InventoryRead, InventorySpec};
-use crate::cluster::locked;
+use crate::cluster::{Found, locked};
+
+/// Kinds named one by one in a message: as many as a person reads.
+const UNLISTED_NAMED_MAX: usize = 10;
 
 /// What a Sync owns, and the object that says so.
 pub(super) struct Loaded {
@@ -23,7 +29,32 @@ pub(super) struct Loaded {
     /// Its digest, if it was rebuilt and nobody has accepted that yet.
     pub rebuilt: Option<String>,
     /// What was wrong, if it was rebuilt just now.
-    pub lost: Option<InventoryError>,
+    pub lost: Option<Lost>,
+}
+
+/// An inventory that could not be believed.
+pub(super) struct Lost {
+    why: InventoryError,
+    /// Kinds whose objects the rebuilt one may lack, because they could not be listed.
+    unlisted: BTreeSet<GroupKind>,
+    /// Who could not list them.
+    identity: Identity,
+}
+
+impl fmt::Display for Lost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.why)?;
+        if self.unlisted.is_empty() {
+            return Ok(());
+        }
+        let named: Vec<_> = self.unlisted.iter().take(UNLISTED_NAMED_MAX).map(ToString::to_string).collect();
+        let more = match self.unlisted.len().saturating_sub(UNLISTED_NAMED_MAX) {
+            0 => String::new(),
+            more => format!(" and {more} more kinds"),
+        };
+        let (named, who) = (named.join(", "), &self.identity);
+        write!(f, "; {who} may not list {named}{more}: what Git no longer has of these is not found again")
+    }
 }
 
 /// Reads the inventory; one that cannot be believed is rebuilt from desired objects and owner labels, never read as empty.
@@ -43,9 +74,11 @@ pub(super) async fn load(cx: &Context, pass: &Pass, desired: &[Desired]) -> Resu
             Err(problem) => problem,
         },
     };
-    let inventory = rebuild(cx, pass, desired).await?;
+    let hints = record.as_ref().map(|record| namespaces(&record.spec.entries)).unwrap_or_default();
+    let (inventory, unlisted) = rebuild(cx, pass, desired, hints).await?;
     let digest = inventory.to_lines().1;
-    Ok(Loaded { inventory, record, rebuilt: Some(digest), lost: Some(problem) })
+    let lost = Lost { why: problem, unlisted, identity: cx.cluster.acts_as().clone() };
+    Ok(Loaded { inventory, record, rebuilt: Some(digest), lost: Some(lost) })
 }
 
 fn believe(pass: &Pass, record: &Inventory) -> Result<Owned, InventoryError> {
@@ -63,7 +96,14 @@ fn is_accepted(pass: &Pass, digest: &str) -> bool {
     pass.sync.annotations().get(api::ACCEPT_INVENTORY).is_some_and(|accepted| accepted == digest)
 }
 
-async fn rebuild(cx: &Context, pass: &Pass, desired: &[Desired]) -> Result<Owned, Failure> {
+/// Where an account may not list a kind everywhere, it is looked for in the Sync's namespace, in those of what Git wants, and
+/// in those the old inventory named.
+async fn rebuild(
+    cx: &Context,
+    pass: &Pass,
+    desired: &[Desired],
+    mut namespaces: BTreeSet<String>,
+) -> Result<(Owned, BTreeSet<GroupKind>), Failure> {
     // What is not listed is not in the new inventory, and what is in no inventory is nobody's for ever.
     let served = cx.rediscover().await?;
     if !served.stale_groups().is_empty() {
@@ -72,7 +112,9 @@ async fn rebuild(cx: &Context, pass: &Pass, desired: &[Desired]) -> Result<Owned
             "the inventory cannot be believed, and cannot be rebuilt while these API groups do not answer: {groups}"
         )));
     }
-    let live = cx.cluster.list_owned(&served, &pass.key).await?;
+    namespaces.insert(pass.key.namespace.clone());
+    namespaces.extend(desired.iter().filter_map(|d| d.id.namespace.clone()));
+    let Found { objects: live, unlisted } = cx.cluster.list_owned(&served, &pass.key, &namespaces).await?;
     let claimed_at = pass.started_at.as_second();
     let claim = |version: &str| Entry {
         version: version.to_owned(),
@@ -85,7 +127,7 @@ async fn rebuild(cx: &Context, pass: &Pass, desired: &[Desired]) -> Result<Owned
     for (id, version, live) in live.into_iter().filter(|(_, _, live)| live.applied) {
         entries.insert(id, Entry { uid: Some(live.uid), state: State::Applied, ..claim(&version) });
     }
-    Ok(Owned(entries))
+    Ok((Owned(entries), unlisted))
 }
 
 /// Writes an inventory, unless it says already what is to be said. Other Syncs see the claims from here on.

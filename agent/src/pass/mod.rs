@@ -30,7 +30,7 @@ use towline_plan::tree::{Limits, Tree, normalise};
 use towline_plan::{desired, manifest};
 use towline_proto::CommitId;
 
-use crate::api::{self, Inventory, Sync};
+use crate::api::{self, Inventory, ResourceExt as _, Sync};
 use crate::cluster::{Cluster, RequestError, Served, Watches, locked};
 use crate::mirror::Mirror;
 
@@ -47,6 +47,14 @@ pub struct Context {
 }
 
 impl Context {
+    /// The same, with every request for managed objects made as whoever the Sync acts as.
+    #[must_use]
+    pub fn acting_for(&self, sync: &Sync) -> Self {
+        let namespace = sync.namespace().unwrap_or_default();
+        let identity = self.cluster.identity(&namespace, sync.spec.service_account_name.as_deref());
+        Self { cluster: self.cluster.acting_as(&identity), ..self.clone() }
+    }
+
     /// Asks again which kinds there are, and ends the watches of those that are gone.
     async fn rediscover(&self) -> Result<Arc<Served>, RequestError> {
         let served = self.cluster.discover().await?;
@@ -87,11 +95,15 @@ pub struct Pass {
 
 /// Runs a pass. It can fail; it cannot be silent: whatever happens is in the outcome.
 pub async fn run(cx: &Context, pass: &Pass) -> Outcome {
+    let cx = &cx.acting_for(&pass.sync);
     // On the heap: what a pass holds over its waits is large, and everything that wraps it would hold it once more.
-    match Box::pin(stages(cx, pass)).await {
-        Ok(outcome) => outcome,
-        Err(failure) => Outcome::failed(failure),
+    let mut outcome = Box::pin(stages(cx, pass)).await.unwrap_or_else(Outcome::failed);
+    if let End::Failed(failure) = &mut outcome.end
+        && let Some(why) = cx.cluster.why_forbidden().await
+    {
+        failure.message = format!("{}\n{why}", failure.message);
     }
+    outcome
 }
 
 async fn stages(cx: &Context, pass: &Pass) -> Result<Outcome, Failure> {

@@ -32,7 +32,7 @@ pub(super) async fn observe(
     let wanted: BTreeSet<&ObjectId> = desired.iter().map(|d| &d.id).collect();
     let left: Vec<&ObjectId> = owned.0.keys().filter(|id| !wanted.contains(id)).collect();
     let kinds = desired.iter().map(|d| &d.id).chain(left.iter().copied()).map(|id| &id.kind).collect();
-    let unlisted = watch(cx, pass, served, kinds, redactor).await;
+    let unserved = watch(cx, pass, served, kinds).await;
     let verified = verified(cx, pass, desired);
     let unverified = desired.iter().filter(|d| !verified.contains_key(&d.id));
     let questions: Vec<_> = unverified
@@ -43,7 +43,7 @@ pub(super) async fn observe(
     observed.judgements.extend(verified);
     for id in left {
         let version = owned.0.get(id).map_or("", |entry| &entry.version);
-        let seen = match unlisted.get(&id.kind) {
+        let seen = match unserved.get(&id.kind) {
             Some(why) => Seen::Unknown(why.clone()),
             // What cannot be looked at holds up itself, not the objects Git wants.
             None => look(cx, pass, served, id, version)
@@ -55,21 +55,20 @@ pub(super) async fn observe(
     Ok(observed)
 }
 
-/// Starts the watches of all kinds in use and waits until each has its first list or has failed. Answers with the kinds of
-/// which nothing is known, and why.
+/// Starts the watches of all kinds in use and waits until each has its first list or has failed: an object of a kind that
+/// cannot be watched is looked at by its name. Answers with the kinds of which nothing can be known, and why.
 async fn watch<'a>(
     cx: &Context,
     pass: &Pass,
     served: &Served,
     kinds: BTreeSet<&'a GroupKind>,
-    redactor: &Redactor,
 ) -> BTreeMap<&'a GroupKind, String> {
     let started: Vec<_> = kinds.into_iter().map(|kind| (kind, cx.watches.ensure(&cx.cluster, served, kind))).collect();
     let deadline = tokio::time::Instant::now() + FIRST_LIST_TIMEOUT;
-    let mut unlisted = BTreeMap::new();
+    let mut unserved = BTreeMap::new();
     for (kind, listing) in started {
         let Some(mut listing) = listing.filter(|_| served.kinds.serves(kind)) else {
-            unlisted.insert(kind, not_served(served, kind));
+            unserved.insert(kind, not_served(served, kind));
             continue;
         };
         let seen = tokio::select! {
@@ -79,15 +78,11 @@ async fn watch<'a>(
             }
             () = pass.halt.cancelled() => Listing::NotYet,
         };
-        let why = match seen {
-            Listing::Listed => continue,
-            Listing::Failed(why) => redactor.clean(&kind.to_string(), &why),
-            Listing::NotYet => format!("its first list takes more than {} s", FIRST_LIST_TIMEOUT.as_secs()),
-        };
-        cx.watches.tell_when_listed(kind, &pass.key);
-        unlisted.insert(kind, format!("{kind} cannot be watched: {why}"));
+        if seen != Listing::Listed {
+            cx.watches.tell_when_listed(kind, &pass.key);
+        }
     }
-    unlisted
+    unserved
 }
 
 fn not_served(served: &Served, kind: &GroupKind) -> String {

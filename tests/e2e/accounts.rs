@@ -1,0 +1,199 @@
+//! Syncs that act as service accounts, by an agent that may do nothing but that: RBAC decides for each Sync alone.
+
+use std::path::PathBuf;
+
+use harness::wait_until;
+use k8s_openapi::api::core::v1::{Secret, ServiceAccount};
+use k8s_openapi::api::rbac::v1::{ClusterRoleBinding, Role, RoleBinding};
+use kube::api::{Api, Patch, PatchParams};
+use serde_json::{Value, json};
+use towline_agent::api::{Inventory, Sync};
+
+use crate::world::{PATIENCE, World};
+
+/// Everything a Sync's objects need.
+const ALL: [&str; 7] = ["get", "list", "watch", "create", "update", "patch", "delete"];
+
+/// A world whose agent has the rights of `deploy/base/agent/rbac.yaml` and of the component `acts-as-accounts`.
+async fn world(name: &str, default_account: Option<&str>) -> World {
+    let mut world = World::new(name).await;
+    let user = format!("agent-of-{}", world.namespace);
+    for role in ["towline-agent", "towline-agent-acts-as-accounts"] {
+        let deploy = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../deploy");
+        let file = match role {
+            "towline-agent" => deploy.join("base/agent/rbac.yaml"),
+            _ => deploy.join("components/acts-as-accounts/rbac.yaml"),
+        };
+        let text = std::fs::read_to_string(file).unwrap();
+        let documents: Vec<Value> = serde_saphyr::from_multiple(&text).unwrap();
+        let role = documents.into_iter().find(|d| d["kind"] == "ClusterRole").unwrap();
+        apply(&Api::<k8s_openapi::api::rbac::v1::ClusterRole>::all(world.client.clone()), role.clone()).await;
+        let binding = json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
+            "metadata": {"name": format!("{}-{user}", role["metadata"]["name"].as_str().unwrap())},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role["metadata"]["name"]},
+            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user}],
+        });
+        apply(&Api::<ClusterRoleBinding>::all(world.client.clone()), binding).await;
+    }
+    let kubeconfig = world.plane.kubeconfig_for_user(&user, None).unwrap();
+    world.agent.kill();
+    world.agent.set_variable("TOWLINE__KUBERNETES__KUBECONFIG", kubeconfig.to_str().unwrap());
+    if let Some(name) = default_account {
+        world.agent.set_variable("TOWLINE__KUBERNETES__DEFAULT_SERVICE_ACCOUNT", name);
+    }
+    world.agent.resume().unwrap();
+    world
+}
+
+async fn apply<K>(api: &Api<K>, object: Value)
+where
+    K: Clone + std::fmt::Debug + serde::de::DeserializeOwned,
+{
+    let name = object["metadata"]["name"].as_str().unwrap().to_owned();
+    api.patch(&name, &PatchParams::apply("operator").force(), &Patch::Apply(&object)).await.unwrap();
+}
+
+impl World {
+    async fn account(&self, name: &str) {
+        let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name}});
+        apply(&self.api::<ServiceAccount>(), account).await;
+    }
+
+    /// Lets a subject do something with a resource of the core group, in this namespace.
+    async fn allow(&self, subject: Value, resource: &str, verbs: &[&str]) {
+        let (group, name) = ("rbac.authorization.k8s.io", format!("{resource}-{}", verbs.len()));
+        let role = json!({
+            "apiVersion": format!("{group}/v1"), "kind": "Role", "metadata": {"name": name},
+            "rules": [{"apiGroups": [""], "resources": [resource], "verbs": verbs}],
+        });
+        apply(&self.api::<Role>(), role).await;
+        let binding = json!({
+            "apiVersion": format!("{group}/v1"), "kind": "RoleBinding", "metadata": {"name": name},
+            "roleRef": {"apiGroup": group, "kind": "Role", "name": name}, "subjects": [subject],
+        });
+        apply(&self.api::<RoleBinding>(), binding).await;
+    }
+
+    fn subject(&self, name: &str) -> Value {
+        json!({"kind": "ServiceAccount", "name": name, "namespace": self.namespace})
+    }
+
+    fn secret(&self, name: &str) -> String {
+        let namespace = &self.namespace;
+        format!(
+            "apiVersion: v1\nkind: Secret\nmetadata: {{name: {name}, namespace: {namespace}}}\nstringData: {{key: hidden-value}}\n"
+        )
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_account_may_not_do_fails_its_sync_and_no_other() {
+    let world = world("accounts", None).await;
+    world.account("deployer").await;
+    world.allow(world.subject("deployer"), "configmaps", &ALL).await;
+    let files = [
+        ("apps/a.yaml", world.config_map("a", "1")),
+        ("apps/b.yaml", world.config_map("b", "1")),
+        ("bare/c.yaml", world.config_map("c", "1")),
+    ];
+    let commit = world.repo.commit(&files.each_ref().map(|(path, text)| (*path, text.as_str()))).await.unwrap();
+    world.sync_with(json!({}), json!({"path": "apps", "serviceAccountName": "deployer"})).await;
+    world.another_sync("bare", json!({"path": "bare"})).await;
+    world.ready_at(&commit).await;
+    world.applied("a", "1").await;
+    let said = world.other_ready("bare", "the agent itself may do nothing", |status, reason, message| {
+        (status, reason) == ("False", "ReconciliationFailed") && message.contains("cannot patch resource")
+    });
+    let said = said.await;
+    assert!(said.contains(&format!("agent-of-{}", world.namespace)), "{said}");
+
+    // What the account may not do is refused, and what Git had before keeps running.
+    world.listening().await;
+    let (secret, second) = (world.secret("hidden"), world.config_map("a", "2"));
+    let refused = world.push(&[("apps/hidden.yaml", &secret), ("apps/a.yaml", &second)]).await;
+    let account = format!("system:serviceaccount:{}:deployer", world.namespace);
+    let told = [account.as_str(), "secrets", "apps/hidden.yaml:1", "ServiceAccount", "/deployer"];
+    let is_told = |status: &str, reason: &str, message: &str| {
+        (status, reason) == ("False", "ReconciliationFailed") && told.iter().all(|part| message.contains(part))
+    };
+    world.ready("the refusal names the account", is_told).await;
+    world.applied("a", "1").await;
+    assert!(!world.agent.log().contains("hidden-value"));
+    let attempted = world.fleet().await.status.unwrap().last_attempted_revision.unwrap();
+    assert!(attempted.ends_with(&refused), "{attempted}");
+
+    // Granted, it is done at the next try; a right of the account's groups is one of the account.
+    let groups = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "Group",
+                        "name": format!("system:serviceaccounts:{}", world.namespace)});
+    world.allow(groups, "secrets", &ALL).await;
+    world.ready_at(&refused).await;
+    world.applied("a", "2").await;
+    world.api::<Secret>().get("hidden").await.unwrap();
+
+    // And pruned as the account.
+    world.repo.remove("apps/hidden.yaml").await.unwrap();
+    let third = world.repo.remove("apps/b.yaml").await.unwrap();
+    world.annotate("towline.dev/allow-deletions", &third).await;
+    assert_eq!(world.deliver(&third).await, 202);
+    world.gone("b").await;
+    world.ready_at(&third).await;
+    assert!(world.api::<Secret>().get_opt("hidden").await.unwrap().is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_does_not_exist_is_named_and_the_default_is_used_where_none_is() {
+    let world = world("accounts-default", Some("team")).await;
+    let commit = world.repo.commit(&[("a.yaml", &world.config_map("a", "1"))]).await.unwrap();
+    world.sync().await;
+    let missing = format!("ServiceAccount {}/team, as which this Sync acts, does not exist", world.namespace);
+    world
+        .ready("the missing account is named", |status, reason, message| {
+            (status, reason) == ("False", "ReconciliationFailed") && message.contains(&missing)
+        })
+        .await;
+    world.event("ReconciliationFailed", &[&missing]).await;
+
+    world.account("team").await;
+    let powerless = format!("this Sync acts as ServiceAccount {}/team", world.namespace);
+    world
+        .ready("the account may do nothing", |status, _, message| status == "False" && message.contains(&powerless))
+        .await;
+    world.allow(world.subject("team"), "configmaps", &ALL).await;
+    world.ready_at(&commit).await;
+
+    // Another account by name: everything is judged with its rights from then on.
+    let named = json!({"spec": {"serviceAccountName": "other"}});
+    world.edit::<Sync>("fleet", "operator", named).await;
+    let missing = format!("ServiceAccount {}/other, as which", world.namespace);
+    world
+        .ready("the other account is missing", |status, _, message| status == "False" && message.contains(&missing))
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_inventory_is_rebuilt_from_what_the_account_may_list() {
+    let world = world("accounts-rebuild", None).await;
+    world.account("deployer").await;
+    world.allow(world.subject("deployer"), "configmaps", &ALL).await;
+    let files = [("a.yaml", world.config_map("a", "1")), ("b.yaml", world.config_map("b", "1"))];
+    let commit = world.repo.commit(&files.each_ref().map(|(path, text)| (*path, text.as_str()))).await.unwrap();
+    world.sync_with(json!({}), json!({"serviceAccountName": "deployer"})).await;
+    world.ready_at(&commit).await;
+    world.listening().await;
+
+    world.api::<Inventory>().delete("fleet", &Default::default()).await.unwrap();
+    let who = format!("ServiceAccount {}/deployer may not list", world.namespace);
+    let told = world.event("InventoryRebuilt", &["it is gone", &who, "more kinds"]).await;
+    assert!(!told.contains("ConfigMap"), "{told}");
+    let removed = world.repo.remove("b.yaml").await.unwrap();
+    assert_eq!(world.deliver(&removed).await, 202);
+    world.ready("its deletion is held", |_, reason, message| reason == "PruneHeld" && message.contains(&removed)).await;
+    wait_until("both are in the rebuilt inventory", PATIENCE, async || {
+        let mut owned = world.owned("fleet").await;
+        owned.sort();
+        if owned == ["a", "b"] { Ok(()) } else { Err(format!("{owned:?}")) }
+    })
+    .await
+    .unwrap();
+}
