@@ -7,13 +7,14 @@
 //! 3. [`engine`]: one loop decides what runs when, for sources and Syncs.
 //! 4. [`pass`]: revision → tree → manifests → observed → plan → checked plan → outcomes.
 //! 5. [`cluster`]: the API server, its watches and our own records there; [`api`]: their shapes.
-//! 6. [`report`]: what is said about it, on the cluster and through [`bus`] to the fleet.
+//! 6. [`report`]: what is said about it, on the cluster and through [`bus`] to the fleet; [`metrics`]: what is counted.
 
 pub mod api;
 pub mod bus;
 pub mod cluster;
 pub mod config;
 pub mod engine;
+pub mod metrics;
 pub mod mirror;
 pub mod pass;
 pub mod report;

@@ -383,4 +383,4 @@ pub fn sync_status(
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

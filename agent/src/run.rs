@@ -18,6 +18,7 @@ use crate::bus::{self, Bus};
 use crate::cluster::{self, Cluster, ConnectError, Resources, Watches};
 use crate::config::{Bootstrap, Config};
 use crate::engine::{Driver, Engine, Parts};
+use crate::metrics::{Kept, Metrics};
 use crate::pass::Context;
 
 /// How long tasks may take to end: a little more than the passes get.
@@ -47,18 +48,15 @@ pub enum RunError {
 pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), RunError> {
     let storage: Arc<Path> = config.storage.clone().into();
     std::fs::create_dir_all(&storage).map_err(|source| RunError::Storage { path: config.storage.clone(), source })?;
-    let client = cluster::connect(&config.kubernetes).await?;
-    let cluster = Cluster::new(client).with_default_account(config.default_service_account.as_deref());
+    let metrics = Metrics::new();
+    let client = cluster::connect(&config.kubernetes, &metrics).await?;
+    let cluster = Cluster::new(client, metrics.clone()).with_default_account(config.default_service_account.as_deref());
     tracing::info!(cluster = %config.cluster, version = env!("CARGO_PKG_VERSION"), "agent starts");
 
     let tasks = Tasks::new();
     let readiness = Readiness::new();
     readiness.set("cluster", Err("the first lists are not complete".to_owned()));
     let bus = bus(&config, &storage, &tasks, &shutdown).await?;
-    if let Some(address) = config.admin {
-        let admin = admin::serve(address, readiness.clone(), Arc::new(Registry::default()), shutdown.clone());
-        tasks.spawn("admin", WhenItEnds::StopsProcess, admin);
-    }
     if let Some(bootstrap) = config.bootstrap {
         tasks.spawn("bootstrap", WhenItEnds::IsFine, apply_bootstrap(bootstrap, cluster.clone(), shutdown.clone()));
     }
@@ -69,7 +67,14 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), RunError> {
             .start();
     let (moves, moved) = mpsc::unbounded_channel();
     let watches = Watches::new(tasks.clone(), shutdown.clone(), moves);
-    let context = Context { cluster, watches, claims: Arc::default() };
+    // The admin port tells what happens until the last pass has ended.
+    let admin_end = Shutdown::new();
+    if let Some(address) = config.admin {
+        let registry = Arc::new(registry(&metrics, &watches, bus.as_ref().map(|(bus, _)| bus)));
+        let admin = admin::serve(address, readiness.clone(), registry, admin_end.clone());
+        tasks.spawn("admin", WhenItEnds::StopsProcess, admin);
+    }
+    let context = Context { cluster, watches, claims: Arc::default(), metrics };
     let no_events = bus.is_none().then(|| "no NATS server is configured: the source is polled".to_owned());
     let engine = Engine::new(context.clone(), lists, no_events);
     let parts = Parts {
@@ -84,8 +89,20 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), RunError> {
         moved,
         bus,
     };
-    tasks.spawn("loop", WhenItEnds::StopsProcess, Driver::run(parts));
+    tasks.spawn("loop", WhenItEnds::StopsProcess, async move {
+        let end = Driver::run(parts).await;
+        admin_end.request();
+        end
+    });
     Ok(tasks.run_until_shutdown(shutdown, DRAIN).await?)
+}
+
+fn registry(metrics: &Metrics, watches: &Watches, bus: Option<&Bus>) -> Registry {
+    let mut registry = Registry::default();
+    let watches = watches.clone();
+    let nats = bus.map(|bus| -> Box<dyn Fn() -> (usize, u64) + Send + Sync> { Box::new(bus.backlog()) });
+    metrics.register(&mut registry, Kept { watches: Box::new(move || watches.counts()), nats });
+    registry
 }
 
 async fn bus(

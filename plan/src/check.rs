@@ -65,6 +65,19 @@ pub enum Held {
     Unapplied,
 }
 
+impl Held {
+    /// The word of the metrics.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Ceiling { .. } => "ceiling",
+            Self::Emptied { .. } => "emptied",
+            Self::Rebuilt { .. } => "rebuilt",
+            Self::Unapplied => "unapplied",
+        }
+    }
+}
+
 /// A plan that may be carried out.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CheckedPlan {

@@ -19,6 +19,7 @@ mod git_faults;
 mod history;
 mod inventory;
 mod look;
+mod metrics;
 mod nats_outage;
 mod prune;
 mod push;

@@ -44,6 +44,8 @@ pub(super) struct Changes {
     waiting: VecDeque<Waiting<ChangeEvent>>,
     bytes: usize,
     gap: Option<Gap>,
+    /// Reports lost so far; lost announcements of lost ones do not count again.
+    lost: u64,
     announce_from: Option<Instant>,
 }
 
@@ -77,11 +79,13 @@ impl Changes {
 
     /// One that cannot be published, ever.
     pub(super) fn lose(&mut self, waiting: &Waiting<ChangeEvent>, at: Timestamp) {
+        self.lost += u64::from(waiting.gap.is_none());
         self.lost(waiting.gap.unwrap_or(Gap { reports: 1, from: at, to: at }), at);
     }
 
     /// A status that cannot be published counts like a change.
     pub(super) fn lose_status(&mut self, at: Timestamp) {
+        self.lost += 1;
         self.lost(Gap { reports: 1, from: at, to: at }, at);
     }
 
@@ -107,6 +111,10 @@ impl Changes {
     /// When a gap that is known now will be announced, as far as that depends on time.
     pub(super) fn announced_at(&self) -> Option<Instant> {
         self.gap.and(self.announce_from)
+    }
+
+    pub(super) fn lost_in_all(&self) -> u64 {
+        self.lost
     }
 
     pub(super) fn len(&self) -> usize {

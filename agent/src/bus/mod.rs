@@ -193,6 +193,15 @@ impl Bus {
         Ok((Self { shared: Arc::new(Shared { interests, numbers, draining, queue, stop, finished }) }, told))
     }
 
+    /// How many reports wait, and how many were lost so far, at the time of each call. Holds no connection.
+    pub fn backlog(&self) -> impl Fn() -> (usize, u64) + Send + Sync + 'static {
+        let queue = Arc::clone(&self.shared.queue);
+        move || {
+            let queue = queue.lock();
+            (queue.len(), queue.lost())
+        }
+    }
+
     /// What to listen to from now on; everything else is given up.
     pub fn interests(&self, interests: BTreeSet<Interest>) {
         self.shared.interests.send_if_modified(|known| {

@@ -174,6 +174,11 @@ impl Outgoing {
         self.statuses.len() + self.changes.len() + self.under_way.len()
     }
 
+    /// Reports that were given up so far.
+    pub(super) fn lost(&self) -> u64 {
+        self.changes.lost_in_all()
+    }
+
     fn take_status(&mut self, now: Instant) -> Option<UnderWay> {
         let under_way: Vec<&SyncKey> = self.under_way.values().filter_map(UnderWay::status).collect();
         if !self.status_pause.is_over(now) || under_way.len() >= UNDER_WAY_MAX {

@@ -3,7 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use kube::client::ClientBuilder;
 use kube::config::{KubeConfigOptions, Kubeconfig};
+
+use super::counted::Counted;
+use crate::metrics::Metrics;
 
 /// Where the cluster is. Default: in-cluster, else the kubeconfig of the environment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -31,7 +35,7 @@ pub enum ConnectError {
 ///
 /// # Errors
 /// An unreadable kubeconfig, an unknown context, broken certificates.
-pub async fn connect(settings: &ConnectSettings) -> Result<kube::Client, ConnectError> {
+pub async fn connect(settings: &ConnectSettings, metrics: &Metrics) -> Result<kube::Client, ConnectError> {
     let options = KubeConfigOptions { context: settings.context.clone(), ..KubeConfigOptions::default() };
     let mut config = match (&settings.kubeconfig, &settings.context) {
         (Some(path), _) => {
@@ -51,5 +55,6 @@ pub async fn connect(settings: &ConnectSettings) -> Result<kube::Client, Connect
     config.read_timeout = Some(Duration::from_secs(305));
     // A stage reports and the schedule decides when to try again; retries below it would only hide that.
     config.default_retry = false;
-    kube::Client::try_from(config).map_err(|e| ConnectError::Client(Box::new(e)))
+    let builder = ClientBuilder::try_from(config).map_err(|e| ConnectError::Client(Box::new(e)))?;
+    Ok(builder.with_layer(&Counted(metrics.clone())).build())
 }

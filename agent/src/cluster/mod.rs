@@ -3,6 +3,7 @@
 //! Knows requests and their answers, and turns both into values of `plan`. Must not decide anything.
 
 mod connect;
+mod counted;
 mod discovery;
 mod error;
 mod events;
@@ -29,6 +30,8 @@ pub use watches::{Moved, Movement, Watches, locked};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::metrics::Metrics;
+
 /// How long one request may take before it counts as unanswered. The API server itself gives up at 60 s; admission
 /// webhooks, the slow part, are limited to 30 s.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(35);
@@ -47,14 +50,15 @@ pub struct Cluster {
     default_account: Option<Arc<str>>,
     served: Arc<tokio::sync::RwLock<Arc<Served>>>,
     said: events::Said,
+    metrics: Metrics,
 }
 
 impl Cluster {
     /// A cluster by its client; nothing is asked of it yet.
     #[must_use]
-    pub fn new(client: kube::Client) -> Self {
+    pub fn new(client: kube::Client, metrics: Metrics) -> Self {
         let acting = identity::Acting::agent(client.clone());
-        Self { client, acting, default_account: None, served: Arc::default(), said: events::Said::default() }
+        Self { client, acting, default_account: None, served: Arc::default(), said: events::Said::default(), metrics }
     }
 }
 
@@ -75,6 +79,6 @@ impl Cluster {
     /// A cluster that nobody asks anything, for tests of what is decided. Must be called inside a runtime.
     pub(crate) fn nowhere() -> Self {
         let config = kube::Config::new("http://127.0.0.1:9".parse().unwrap());
-        Self::new(kube::Client::try_from(config).unwrap())
+        Self::new(kube::Client::try_from(config).unwrap(), Metrics::new())
     }
 }

@@ -58,7 +58,7 @@ impl Resources<'_> {
         scope: Option<String>,
         wrap: impl Fn(Option<String>, Change<K>) -> ResourceEvent + Send + 'static,
     ) {
-        let client = self.cluster.client.clone();
+        let (client, metrics) = (self.cluster.client.clone(), self.cluster.metrics.clone());
         let api: Api<K> = match &scope {
             Some(namespace) => Api::namespaced(client, namespace),
             None => Api::all(client),
@@ -86,6 +86,7 @@ impl Resources<'_> {
                     Some(Ok(watcher::Event::Delete(object))) => Change::Gone(object),
                     Some(Err(error)) => {
                         // Also while the definitions are not installed yet: the watch goes on trying.
+                        metrics.watch_failed();
                         tracing::warn!(kind = plural, error = %error, "watch failed; it is tried again");
                         continue;
                     }

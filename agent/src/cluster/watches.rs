@@ -147,6 +147,20 @@ impl Watches {
         locked(&self.running).keys().cloned().collect()
     }
 
+    /// How many are complete, have no first list yet, and have failed, for the metrics.
+    #[must_use]
+    pub fn counts(&self) -> [(&'static str, usize); 3] {
+        let (mut running, mut starting, mut failed) = (0, 0, 0);
+        for watch in locked(&self.running).values() {
+            match *watch.listing.borrow() {
+                Listing::Listed => running += 1,
+                Listing::NotYet => starting += 1,
+                Listing::Failed(_) => failed += 1,
+            }
+        }
+        [("running", running), ("starting", starting), ("failed", failed)]
+    }
+
     async fn run(
         self,
         cluster: Cluster,
@@ -183,6 +197,7 @@ impl Watches {
                     }
                     Some(Err(error)) => {
                         tracing::warn!(%kind, error = %error, "watch failed; it is tried again");
+                        cluster.metrics.watch_failed();
                         let (why, is_refusal) = cause(error);
                         health.failed(why, is_refusal, tokio::time::Instant::now());
                     }
@@ -320,7 +335,7 @@ mod tests {
             // Watches begin and say nothing.
             std::future::pending::<Result<(), std::io::Error>>().await
         });
-        Cluster::new(kube::Client::try_from(kube::Config::new(url.parse().unwrap())).unwrap())
+        Cluster::new(kube::Client::try_from(kube::Config::new(url.parse().unwrap())).unwrap(), Default::default())
     }
 
     async fn until(listing: &mut watch::Receiver<Listing>, is: impl Fn(&Listing) -> bool) -> Listing {

@@ -19,6 +19,7 @@ use super::passing::Reporting;
 use super::{Action, Engine, Event, Moment, fetching, passing};
 use crate::bus::{Bus, BusEvent, Report};
 use crate::cluster::{Moved, ResourceEvent};
+use crate::metrics::Queue;
 use crate::pass::Context;
 use crate::report;
 
@@ -89,6 +90,7 @@ impl Driver {
             };
             driver.take(event);
         }
+        driver.readiness.set("shutdown", Err("draining".to_owned()));
         driver.end(&mut done).await;
         Ok(())
     }
@@ -114,6 +116,11 @@ impl Driver {
     }
 
     fn take(&mut self, event: Event) {
+        match &event {
+            Event::Resource(event) => self.context.metrics.resource(event),
+            Event::Bus(event) => self.context.metrics.bus(event),
+            _ => {}
+        }
         if matches!(event, Event::Passed { .. }) {
             self.passing = self.passing.saturating_sub(1);
         }
@@ -133,10 +140,12 @@ impl Driver {
         match action {
             Action::Fetch(job) => {
                 let (storage, jobs, shutdown) = (Arc::clone(&self.storage), self.jobs.clone(), self.shutdown.clone());
-                let turns = Arc::clone(&self.fetches);
+                let (turns, metrics) = (Arc::clone(&self.fetches), self.context.metrics.clone());
                 self.job(format!("fetch {}", job.source), async move {
+                    let waiting = metrics.wait_in(Queue::Fetches);
                     let _turn = turns.acquire().await;
-                    fetching::fetch(job, storage, jobs, shutdown).await;
+                    drop(waiting);
+                    fetching::fetch(job, storage, jobs, metrics, shutdown).await;
                 });
             }
             Action::Recover { source, url, revision } => {
@@ -167,6 +176,7 @@ impl Driver {
                 self.job("explain".to_owned(), passing::explain(*explanation, reporting, jobs));
             }
             Action::Warn(warning) => {
+                self.context.metrics.fought(&super::key(&*warning.sync));
                 self.job("warn".to_owned(), passing::warn(*warning, self.reporting.clone()));
             }
             Action::Listen(interests) => {

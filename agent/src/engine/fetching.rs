@@ -15,7 +15,8 @@ use super::source::{Write, status};
 use super::{Event, FetchFailure, OpenMirror, SourceKey, caught};
 use crate::api::{GitSource, ResourceExt as _};
 use crate::cluster::{Cluster, EventKind};
-use crate::mirror::Mirror;
+use crate::metrics::Metrics;
+use crate::mirror::{FetchError, Mirror};
 use crate::pass::{PANICKED, Revision};
 
 /// How often a status write is repeated because somebody else wrote in between: every time with what they wrote.
@@ -33,11 +34,18 @@ pub struct Job {
 }
 
 /// Runs a fetch on a thread of its own.
-pub(super) async fn fetch(job: Job, storage: Arc<Path>, events: mpsc::Sender<Event>, shutdown: Shutdown) {
+pub(super) async fn fetch(
+    job: Job,
+    storage: Arc<Path>,
+    events: mpsc::Sender<Event>,
+    metrics: Metrics,
+    shutdown: Shutdown,
+) {
     let (source, number) = (job.source.clone(), job.number);
     let interrupt = Arc::new(AtomicBool::new(false));
     let (work_interrupt, work_events) = (Arc::clone(&interrupt), events.clone());
-    let mut work = tokio::task::spawn_blocking(move || fetch_blocking(job, &storage, &work_events, &work_interrupt));
+    let mut work =
+        tokio::task::spawn_blocking(move || fetch_blocking(job, &storage, &work_events, &metrics, &work_interrupt));
     let result = tokio::select! {
         result = &mut work => result,
         () = shutdown.requested() => {
@@ -74,6 +82,7 @@ fn fetch_blocking(
     job: Job,
     storage: &Path,
     events: &mpsc::Sender<Event>,
+    metrics: &Metrics,
     interrupt: &Arc<AtomicBool>,
 ) -> Result<(OpenMirror, CommitId), FetchFailure> {
     let started = Instant::now();
@@ -82,9 +91,11 @@ fn fetch_blocking(
         let (source, mirror) = (job.source.clone(), OpenMirror(mirror.clone()));
         let _ = events.blocking_send(Event::Recovered { source, revision, mirror });
     }
-    let tip = mirror
-        .fetch(&job.reference, started + job.timeout, interrupt)
-        .map_err(|e| FetchFailure { message: chain(&e), retryable: e.is_retryable() })?;
+    let fetched = mirror.fetch(&job.reference, started + job.timeout, interrupt);
+    let outcome = fetched.as_ref().map_or_else(FetchError::word, |_| "succeeded");
+    let (requests, bytes) = mirror.traffic();
+    metrics.fetched(mirror.host(), outcome, requests, bytes, started.elapsed());
+    let tip = fetched.map_err(|e| FetchFailure { message: chain(&e), retryable: e.is_retryable() })?;
     // What Syncs work from has to stay readable while newer tips come.
     let name = format!("{}/{}", job.source.namespace, job.source.name);
     mirror.pin(&name, &tip.commit).map_err(|e| FetchFailure { message: chain(&e), retryable: true })?;

@@ -14,6 +14,7 @@ use super::{Event, caught};
 use crate::api::{self, Conditions, Inventory, Sync, SyncStatus, Verdict};
 use crate::bus::{Bus, Report};
 use crate::cluster::{Cluster, EventKind, RequestError};
+use crate::metrics::Queue;
 use crate::pass::{self, Action, Context, Deed, End, Failure, Outcome, Pass, Reason};
 use crate::report::{self, News};
 
@@ -79,16 +80,22 @@ pub(super) async fn run(
     );
     let work = async {
         // Closed never: the semaphore lives as long as the loop. What was called off while it waited needs no turn.
+        let waiting = context.metrics.wait_in(Queue::Passes);
         let turn = tokio::select! {
             biased;
             () = pass.halt.cancelled() => None,
             turn = turns.acquire() => Some(turn),
         };
+        drop(waiting);
         let outcome = match turn {
-            Some(_) => in_time(&context, &pass).await,
+            Some(_) => {
+                let _timing = context.metrics.time_pass();
+                in_time(&context, &pass).await
+            }
             // What is known of the inventory is as good as it was.
             None => Outcome { end: End::Superseded, inventory: pass.inventory.clone(), ..Outcome::untouched() },
         };
+        context.metrics.passed(&pass, &outcome, Timestamp::now());
         say(&reporting, &pass, outcome).await
     };
     finish(&pass.key, pass.sync.uid(), work.instrument(span), &events).await;

@@ -94,6 +94,26 @@ impl FetchError {
         }
     }
 
+    /// The word of the metrics.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::RefNotFound { .. } | Self::RefInvalid { .. } | Self::NotACommit { .. } => "no_such_ref",
+            Self::Authentication { .. } => "authentication",
+            Self::RepositoryNotFound { .. } => "not_found",
+            Self::Status { .. } => "status",
+            Self::Redirect { .. } | Self::NotGit { .. } => "not_git",
+            Self::Connect { .. } => "connect",
+            Self::Tls { .. } => "tls",
+            Self::DeadlineExceeded { .. } => "timeout",
+            Self::Interrupted { .. } => "interrupted",
+            Self::Busy { .. } => "busy",
+            Self::TooLarge { .. } => "too_large",
+            Self::NotSupported { .. } => "not_supported",
+            Self::Protocol { .. } => "protocol",
+            Self::Disk { .. } => "disk",
+        }
+    }
+
     /// How long the server asks to be left alone.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
@@ -121,7 +141,7 @@ pub(super) struct Conversation<'a> {
 
 impl<'a> Conversation<'a> {
     pub(super) fn new(mirror: &'a Mirror, reference: &'a RefName, halt: &'a Halt) -> Result<Self, FetchError> {
-        let wire = Wire::new(halt.clone(), LIST_BYTES_MAX);
+        let wire = Wire::new(halt.clone(), LIST_BYTES_MAX, std::sync::Arc::clone(&mirror.traffic));
         let wire = wire.map_err(|failure| told_by_the_wire(failure, mirror.url.clone()))?;
         let conversation = Self { mirror, reference, halt, wire };
         match gix::validate::reference::name(reference.as_str().into()) {

@@ -53,12 +53,24 @@ pub struct Mirror {
     url: String,
     /// From the URL, where it names a user and a password.
     account: Option<gix::sec::identity::Account>,
+    /// What its conversations cost so far; clones count together.
+    traffic: std::sync::Arc<wire::Traffic>,
 }
 
 impl Mirror {
     /// Where it fetches from, without credentials.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// The server's name.
+    pub fn host(&self) -> &str {
+        self.identity.as_str().split('/').next().unwrap_or_default()
+    }
+
+    /// Requests and received bytes since it was opened.
+    pub fn traffic(&self) -> (u64, u64) {
+        self.traffic.sum()
     }
 
     /// Which repository it mirrors, as commit events call it.

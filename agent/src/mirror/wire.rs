@@ -11,6 +11,8 @@ use std::cell::{Cell, RefCell};
 use std::error::Error;
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use reqwest::header::{HeaderMap, LOCATION, RETRY_AFTER};
@@ -35,6 +37,19 @@ pub(super) enum Failure {
     Broken { cause: String },
 }
 
+/// What conversations cost, for the metrics.
+#[derive(Default)]
+pub(super) struct Traffic {
+    requests: AtomicU64,
+    received_bytes: AtomicU64,
+}
+
+impl Traffic {
+    pub(super) fn sum(&self) -> (u64, u64) {
+        (self.requests.load(Ordering::Relaxed), self.received_bytes.load(Ordering::Relaxed))
+    }
+}
+
 /// One conversation's connection. Clones share it.
 #[derive(Clone)]
 pub(super) struct Wire(Rc<Shared>);
@@ -45,13 +60,14 @@ struct Shared {
     runtime: Option<Runtime>,
     halt: Halt,
     received: Cell<u64>,
+    traffic: Arc<Traffic>,
     receive_max: Cell<u64>,
     /// The first one: gix wraps and rewords what it is given, and later errors follow from it.
     failure: RefCell<Option<Failure>>,
 }
 
 impl Wire {
-    pub(super) fn new(halt: Halt, receive_max: u64) -> Result<Self, Failure> {
+    pub(super) fn new(halt: Halt, receive_max: u64, traffic: Arc<Traffic>) -> Result<Self, Failure> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| Failure::Broken { cause: error.to_string() })?;
         // HTTP/1.1: one stream at a time needs no flow control of its own. Redirects are judged here, one by one.
@@ -64,6 +80,7 @@ impl Wire {
             runtime: Some(runtime),
             halt,
             received: Cell::new(0),
+            traffic,
             receive_max: Cell::new(receive_max),
             failure: RefCell::new(None),
         })))
@@ -100,6 +117,7 @@ impl Wire {
             Some(body) => self.0.client.post(url).body(body),
             None => self.0.client.get(url),
         };
+        self.0.traffic.requests.fetch_add(1, Ordering::Relaxed);
         let response = self.wait(request.headers(headers).send())?.map_err(Failure::of)?;
         let status = response.status();
         if status.is_success() || status.is_redirection() {
@@ -111,7 +129,9 @@ impl Wire {
     /// The next piece of a body, `None` at its end.
     pub(super) fn chunk(&self, response: &mut reqwest::Response) -> Result<Option<bytes::Bytes>, Failure> {
         let chunk = self.wait(response.chunk())?.map_err(Failure::of)?;
-        let received = self.received_bytes() + chunk.as_ref().map_or(0, |chunk| chunk.len() as u64);
+        let bytes = chunk.as_ref().map_or(0, |chunk| chunk.len() as u64);
+        self.0.traffic.received_bytes.fetch_add(bytes, Ordering::Relaxed);
+        let received = self.received_bytes() + bytes;
         self.0.received.set(received);
         let bytes_max = self.0.receive_max.get();
         if received > bytes_max {

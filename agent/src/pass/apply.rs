@@ -20,6 +20,7 @@ use super::prune::Left;
 use super::{Context, Pass, observe};
 use crate::api::Inventory;
 use crate::cluster::{Applied, CONCURRENT_REQUESTS, RequestError, Served, locked};
+use crate::metrics::Stage as Timed;
 
 /// Between two looks at a definition that is not established yet; the API server needs some 10 to 100 ms.
 const ESTABLISHED_POLL: Duration = Duration::from_millis(20);
@@ -65,6 +66,7 @@ pub(super) async fn apply(
     redactor: &Redactor,
 ) -> Result<Done, Failure> {
     let Loaded { record, rebuilt, lost, .. } = loaded;
+    let timing = cx.metrics.time(Timed::Apply);
     let ahead = plan.inventory();
     // The claims go ahead of what they claim. Nothing new to claim: one write at the end is enough.
     let record = match loaded.inventory == *ahead && lost.is_none() {
@@ -76,6 +78,7 @@ pub(super) async fn apply(
     };
     let mut work = Work { cx, pass, redactor, served, owned: ahead.clone(), actions: Vec::new(), problems: Vec::new() };
     let whole = work.stages(plan.stages()).await;
+    drop(timing);
     let left = match whole && !pass.halt.is_cancelled() {
         true => work.prune(&plan).await,
         false => Left::default(),

@@ -32,6 +32,7 @@ use towline_proto::CommitId;
 
 use crate::api::{self, Inventory, ResourceExt as _, Sync};
 use crate::cluster::{Cluster, RequestError, Served, Watches, locked};
+use crate::metrics::{Metrics, Stage};
 use crate::mirror::Mirror;
 
 /// How long what is known of the served kinds is good for. Unknown kinds and new definitions are asked for at once; this is
@@ -44,6 +45,7 @@ pub struct Context {
     pub cluster: Cluster,
     pub watches: Watches,
     pub claims: Arc<Mutex<Claims>>,
+    pub metrics: Metrics,
 }
 
 impl Context {
@@ -109,11 +111,14 @@ pub async fn run(cx: &Context, pass: &Pass) -> Outcome {
 async fn stages(cx: &Context, pass: &Pass) -> Result<Outcome, Failure> {
     let spec = &pass.sync.spec;
     let path = normalise(&spec.path).map_err(|e| Failure::build(e.to_string()))?;
+    let timing = cx.metrics.time(Stage::Read);
     if is_untouched(pass, &path).await? {
         return Ok(Outcome::untouched());
     }
     let (tree, manifests) = read(pass, &path).await?;
     let manifests = Arc::new(manifests);
+    drop(timing);
+    let timing = cx.metrics.time(Stage::Discover);
     let mut served = cx.cluster.served(DISCOVERY_AGE_MAX).await?;
     let wanted = match want(pass, &manifests, &served).await {
         Ok(wanted) => wanted,
@@ -125,12 +130,16 @@ async fn stages(cx: &Context, pass: &Pass) -> Result<Outcome, Failure> {
     };
     drop(manifests);
     let Wanted { desired, left_alone, redactor } = wanted;
+    drop(timing);
+    let timing = cx.metrics.time(Stage::Observe);
     let owned = inventory::load(cx, pass, &desired).await?;
     let observed = Box::pin(observe::observe(cx, pass, &served, &desired, &owned.inventory, &redactor)).await?;
     let kinds: BTreeSet<GroupKind> =
         desired.iter().map(|d| &d.id).chain(owned.inventory.0.keys()).map(|id| id.kind.clone()).collect();
     let prune =
         PruneRules { enabled: spec.prune, allow_kinds: spec.prune_policy.allow_kinds.iter().cloned().collect() };
+    drop(timing);
+    let timing = cx.metrics.time(Stage::Decide);
     let plan = {
         // Claimed under the lock it was decided under: of two passes at once the second sees the claims of the first.
         let mut claims = locked(&cx.claims);
@@ -148,7 +157,9 @@ async fn stages(cx: &Context, pass: &Pass) -> Result<Outcome, Failure> {
         plan
     };
     let plan = check(plan, ceiling(pass)?, owned.rebuilt.as_deref());
+    drop(timing);
     let outcome = Box::pin(apply::apply(cx, pass, served, owned, plan, &redactor)).await?;
+    let _timing = cx.metrics.time(Stage::Settle);
     let outcome = inventory::settle(cx, pass, outcome, &tree).await?;
     Ok(Outcome { unwatched: unwatched(cx, pass, kinds, &redactor), ..outcome })
 }

@@ -139,6 +139,37 @@ pub enum End {
     Superseded,
 }
 
+impl End {
+    /// The word of the metrics.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Untouched => "untouched",
+            Self::Succeeded => "succeeded",
+            Self::Waiting(_) => "waiting",
+            Self::Held(..) => "held",
+            Self::Failed(_) => "failed",
+            Self::Superseded => "superseded",
+        }
+    }
+
+    /// The cluster is as Git says.
+    #[must_use]
+    pub fn is_success(&self) -> bool {
+        matches!(self, Self::Untouched | Self::Succeeded)
+    }
+
+    /// Everything that Git has is applied.
+    #[must_use]
+    pub fn is_applied(&self) -> bool {
+        match self {
+            Self::Untouched | Self::Succeeded | Self::Held(..) => true,
+            Self::Waiting(waits) => !waits.iter().any(|wait| matches!(wait, Wait::Dependencies(_))),
+            Self::Failed(_) | Self::Superseded => false,
+        }
+    }
+}
+
 /// Everything a pass did.
 #[derive(Debug, Clone)]
 pub struct Outcome {

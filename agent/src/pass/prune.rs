@@ -10,6 +10,7 @@ use towline_plan::part::{Prune, PruneStep};
 use super::apply::{Work, problem};
 use super::outcome::{Action, Deed};
 use crate::cluster::{RequestError, locked};
+use crate::metrics::Stage as Timed;
 
 /// What pruning left in the cluster.
 #[derive(Default)]
@@ -26,6 +27,7 @@ impl Work<'_> {
     /// Prunes in the order of the plan.
     pub(super) async fn prune(&mut self, plan: &CheckedPlan) -> Left {
         let mut left = Left::default();
+        let _timing = (!plan.prune().is_empty()).then(|| self.cx.metrics.time(Timed::Prune));
         for step in plan.prune() {
             if self.pass.halt.is_cancelled() {
                 break;

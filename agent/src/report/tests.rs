@@ -15,7 +15,7 @@ fn at(seconds: i64) -> Timestamp {
 }
 
 /// A pass of a Sync with this status at this revision.
-fn pass(status: Option<SyncStatus>, revision: u8) -> Pass {
+pub(crate) fn pass(status: Option<SyncStatus>, revision: u8) -> Pass {
     let mut sync: Sync = serde_json::from_value(json!({
         "apiVersion": "towline.dev/v1alpha1", "kind": "Sync",
         "metadata": {"name": "a", "namespace": "ns", "generation": 3, "annotations": {(api::REQUESTED_AT): "noon"}},

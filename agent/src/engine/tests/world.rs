@@ -89,7 +89,12 @@ impl World {
         let mirror = OpenMirror(Mirror::open(storage.path(), "https://git.example/org/fleet").unwrap());
         let (drift, _) = tokio::sync::mpsc::unbounded_channel();
         let watches = Watches::new(Tasks::new(), Shutdown::new(), drift);
-        let context = Context { cluster: Cluster::nowhere(), watches, claims: std::sync::Arc::default() };
+        let context = Context {
+            cluster: Cluster::nowhere(),
+            watches,
+            claims: std::sync::Arc::default(),
+            metrics: crate::metrics::Metrics::new(),
+        };
         let engine = Engine::new(context.clone(), 3, None);
         let now = Timestamp::from_second(1_000_000).unwrap();
         Self { engine, context, now, mirror, version: 100, sources: BTreeMap::new(), _storage: storage }
