@@ -42,6 +42,9 @@ pub enum Apply {
 pub struct ApplyStep {
     pub desired: Desired,
     pub apply: Apply,
+    /// Fields that people and other tools left on it are taken over first: it is adopted, or it is another object than the one
+    /// that was applied.
+    pub take_over: bool,
     /// The resource version this was decided from, where the object exists.
     pub seen: Option<String>,
 }
@@ -100,8 +103,9 @@ pub fn decide(situation: Situation<'_>) -> Plan {
                 ahead.0.insert(desired.id.clone(), claim);
             }
             let judgement = observed.judgements.get(&desired.id);
-            let seen = judgement.and_then(Judgement::resource_version).map(str::to_owned);
-            ApplyStep { desired, apply, seen }
+            let take_over = takes_over(entry, judgement);
+            let seen = judgement.and_then(Judgement::found).map(|found| found.resource_version.clone());
+            ApplyStep { desired, apply, take_over, seen }
         })
         .collect();
     let apply = wait_for_earlier_stages(apply);
@@ -168,14 +172,29 @@ pub fn judge(desired: &Desired, entry: Option<&Entry>, judgement: Option<&Judgem
         Some(Judgement::Clean) => Apply::Configure,
         Some(Judgement::Absent) if unchanged_in_git => Apply::Revert("it was deleted".to_owned()),
         Some(Judgement::Absent) => Apply::Create,
-        Some(Judgement::Differs { last_writer, .. }) if unchanged_in_git => Apply::Revert(match last_writer {
+        Some(Judgement::Differs(found)) if unchanged_in_git => Apply::Revert(match &found.last_writer {
             Some(writer) => format!("it was changed by {writer}"),
             None => "it was changed".to_owned(),
         }),
-        Some(Judgement::Differs { .. }) => Apply::Configure,
+        Some(Judgement::Differs(_)) => Apply::Configure,
         Some(Judgement::Later) => Apply::WhenDefined,
         Some(Judgement::Refused(why)) => Apply::Refuse(why.clone()),
         Some(Judgement::Unjudged(why)) => Apply::HoldBack(why.clone()),
+    }
+}
+
+/// Whether what is there was not applied by this Sync: then fields that people and other tools left on it are taken over, once.
+/// Later they are not: a restart by `kubectl rollout` and what Git does not set survive.
+#[must_use]
+pub fn takes_over(entry: Option<&Entry>, judgement: Option<&Judgement>) -> bool {
+    let is_applied = entry.is_some_and(|e| e.state == State::Applied);
+    match judgement {
+        Some(Judgement::Differs(found)) => {
+            let is_another = entry.and_then(|e| e.uid.as_ref()).is_some_and(|uid| *uid != found.uid);
+            !is_applied || is_another
+        }
+        Some(Judgement::Clean) => !is_applied,
+        None | Some(Judgement::Absent | Judgement::Later | Judgement::Refused(_) | Judgement::Unjudged(_)) => false,
     }
 }
 
@@ -196,7 +215,12 @@ mod tests {
             awaits_definition: false,
             namespace_in_set: false,
         };
-        let step = |name: &str, digest: &str, apply| ApplyStep { desired: object(name, digest), apply, seen: None };
+        let step = |name: &str, digest: &str, apply| ApplyStep {
+            desired: object(name, digest),
+            apply,
+            take_over: false,
+            seen: None,
+        };
         let entry =
             Entry { version: "v1".into(), uid: None, digest: Some("old".into()), claimed_at: 1, state: State::Applied };
         let mut ahead = Inventory(["kept", "changed", "reverted"].map(|name| (id(name), entry.clone())).into());

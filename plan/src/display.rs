@@ -70,6 +70,7 @@ fn write_apply(f: &mut fmt::Formatter<'_>, step: &ApplyStep) -> fmt::Result {
     let (word, why) = match &step.apply {
         Apply::Keep => ("unchanged", ""),
         Apply::Create => ("create", ""),
+        Apply::Configure if step.take_over => ("adopt", ""),
         Apply::Configure => ("configure", ""),
         Apply::Revert(what) => ("revert", what.as_str()),
         Apply::WhenDefined => ("decide later", "what it needs may come in an earlier stage"),
@@ -77,7 +78,10 @@ fn write_apply(f: &mut fmt::Formatter<'_>, step: &ApplyStep) -> fmt::Result {
         Apply::HoldBack(why) => ("hold back", why.as_str()),
     };
     write!(f, "  {word} {} ({})", step.desired.id, step.desired.origin)?;
-    write_why(f, why)
+    match (&step.apply, step.take_over) {
+        (Apply::Revert(why), true) => writeln!(f, ": {why}, and it is another object now"),
+        _ => write_why(f, why),
+    }
 }
 
 fn write_prune(f: &mut fmt::Formatter<'_>, step: &PruneStep) -> fmt::Result {

@@ -5,6 +5,7 @@
 //!                                    Inventory ├─decide─▶ Plan ─check─▶ CheckedPlan ─(the agent applies)─▶ Outcomes ─report─▶ Report
 //!                             Observed (reads) ┘
 //! ```
+pub mod adopt;
 pub mod check;
 pub mod claims;
 pub mod decide;

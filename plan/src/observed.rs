@@ -58,6 +58,15 @@ pub enum Seen {
     Present(Live),
 }
 
+/// A live object that an apply would or might change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    pub uid: String,
+    /// What was judged: an apply that answers with the same one changed nothing.
+    pub resource_version: String,
+    pub last_writer: Option<Writer>,
+}
+
 /// What the API server says of an object Git wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Judgement {
@@ -66,11 +75,7 @@ pub enum Judgement {
     /// It does not exist.
     Absent,
     /// It exists, and an apply would or might change it.
-    Differs {
-        last_writer: Option<Writer>,
-        /// The resource version that was judged: an apply that answers with the same one changed nothing.
-        resource_version: Option<String>,
-    },
+    Differs(Found),
     /// Its kind or namespace comes in an earlier stage of this pass: judged when that stage is done.
     Later,
     /// The API server refuses it (4xx).
@@ -80,11 +85,11 @@ pub enum Judgement {
 }
 
 impl Judgement {
-    /// The resource version that was judged, of an object an apply would or might change.
+    /// The object that was judged, where an apply would or might change it.
     #[must_use]
-    pub fn resource_version(&self) -> Option<&str> {
+    pub fn found(&self) -> Option<&Found> {
         match self {
-            Self::Differs { resource_version, .. } => resource_version.as_deref(),
+            Self::Differs(found) => Some(found),
             Self::Clean | Self::Absent | Self::Later | Self::Refused(_) | Self::Unjudged(_) => None,
         }
     }

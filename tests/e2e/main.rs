@@ -7,6 +7,7 @@
 #![expect(unreachable_pub, reason = "the modules are parts of one program, which has no outside")]
 
 mod accounts;
+mod adopt;
 mod bootstrap;
 mod broken_yaml;
 mod crash;

@@ -3,6 +3,7 @@
 use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions, PropagationPolicy, ValidationDirective};
 use kube::core::DynamicObject;
 use serde_json::Value;
+use towline_plan::adopt;
 use towline_plan::desired::Desired;
 use towline_plan::object::ObjectId;
 use towline_plan::observed::{FIELD_MANAGER, Live};
@@ -49,6 +50,26 @@ impl Cluster {
         let meta: Meta = bounded(what, api.patch_metadata(&object.id.name, &params, &patch)).await?;
         let live = live(&meta);
         Ok(Applied { created: live.resource_version.is_empty(), live })
+    }
+
+    /// Makes what people and other tools set on an object Towline's, so that the next apply removes what Git does not have.
+    /// Nothing is written where they set nothing.
+    ///
+    /// # Errors
+    /// It changed since it was read (a conflict), or the API server refuses.
+    pub async fn take_over(&self, served: &Served, id: &ObjectId, version: &str) -> Result<(), RequestError> {
+        let api = self.objects(served, id, version)?;
+        let meta = match bounded(|| format!("looking at {id}"), api.get_metadata(&id.name)).await {
+            Ok(meta) => meta,
+            // Gone since: there is nothing to take over.
+            Err(error) if error.is_not_found() => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let meta = serde_json::to_value(&meta.metadata).unwrap_or_default();
+        let Some(patch) = adopt::take_over(&meta) else { return Ok(()) };
+        let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        bounded(|| format!("taking over {id}"), api.patch_metadata(&id.name, &params, &Patch::Merge(patch))).await?;
+        Ok(())
     }
 
     /// The live object's metadata, `None` if it does not exist.

@@ -53,6 +53,7 @@ pub(super) struct Work<'a> {
 struct Decided<'s> {
     desired: &'s Desired,
     apply: Apply,
+    take_over: bool,
     seen: Option<String>,
 }
 
@@ -131,7 +132,8 @@ impl Work<'_> {
             .iter()
             .map(|step| async move {
                 if step.apply != Apply::WhenDefined {
-                    return Decided { desired: &step.desired, apply: step.apply.clone(), seen: step.seen.clone() };
+                    let (take_over, seen) = (step.take_over, step.seen.clone());
+                    return Decided { desired: &step.desired, apply: step.apply.clone(), take_over, seen };
                 }
                 let (object, entry) = (&step.desired, self.owned.0.get(&step.desired.id));
                 let seen = observe::judge(self.cx, self.pass, &self.served, object, self.redactor).await;
@@ -142,8 +144,9 @@ impl Work<'_> {
                     }
                     apply => apply,
                 };
-                let seen = seen.resource_version().map(str::to_owned);
-                Decided { desired: object, apply, seen }
+                let take_over = decide::takes_over(entry, Some(&seen));
+                let seen = seen.found().map(|found| found.resource_version.clone());
+                Decided { desired: object, apply, take_over, seen }
             })
             .collect();
         futures::stream::iter(questions).buffered(CONCURRENT_REQUESTS).collect().await
@@ -160,7 +163,7 @@ impl Work<'_> {
                     let before = locked(&cx.watches.watched).fingerprint(&step.desired.id);
                     let answer = match pass.halt.is_cancelled() {
                         true => None,
-                        false => Some(cx.cluster.apply(served, step.desired).await),
+                        false => Some(write(cx, served, &step).await),
                     };
                     (step, answer.map(|answer| answer.map(|applied| (applied, before))))
                 }
@@ -239,6 +242,14 @@ impl Work<'_> {
         }
         true
     }
+}
+
+/// What others left on an adopted object is taken over first: the apply then removes what Git does not have.
+async fn write(cx: &Context, served: &Served, step: &Decided<'_>) -> Result<Applied, RequestError> {
+    if step.take_over {
+        cx.cluster.take_over(served, &step.desired.id, &step.desired.version).await?;
+    }
+    cx.cluster.apply(served, step.desired).await
 }
 
 fn is_write(apply: &Apply) -> bool {

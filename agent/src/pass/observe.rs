@@ -9,7 +9,7 @@ use futures::StreamExt as _;
 use towline_plan::desired::Desired;
 use towline_plan::inventory::Inventory as Owned;
 use towline_plan::object::{GroupKind, ObjectId};
-use towline_plan::observed::{Judgement, Observed, Seen};
+use towline_plan::observed::{Found, Judgement, Observed, Seen};
 use towline_plan::redact::Redactor;
 use towline_plan::schedule::sync::Look;
 
@@ -137,7 +137,8 @@ fn compare(cx: &Context, pass: &Pass, object: &Desired, answer: &Applied) -> Jud
         live.resource_version == answer.live.resource_version && live.fingerprint == answer.live.fingerprint
     });
     if !same {
-        return Judgement::Differs { last_writer, resource_version: Some(answer.live.resource_version.clone()) };
+        let (uid, resource_version) = (answer.live.uid.clone(), answer.live.resource_version.clone());
+        return Judgement::Differs(Found { uid, resource_version, last_writer });
     }
     watched.remember(&pass.key, &object.id, &object.digest, &answer.live);
     Judgement::Clean

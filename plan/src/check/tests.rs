@@ -23,7 +23,7 @@ fn step(name: &str, apply: Apply) -> ApplyStep {
         awaits_definition: false,
         namespace_in_set: false,
     };
-    ApplyStep { desired, apply, seen: None }
+    ApplyStep { desired, apply, take_over: false, seen: None }
 }
 
 #[rstest::rstest]

@@ -137,7 +137,7 @@ impl Scenario {
             let (object, says) = line.split_once(' ').unwrap();
             let (id, says) = (text::object(object), says.trim());
             match desired.iter().any(|d| d.id == id) {
-                true => drop(observed.judgements.insert(id, text::judgement(says))),
+                true => drop(observed.judgements.insert(id.clone(), text::judgement(&id, says))),
                 false => drop(observed.left.insert(id.clone(), text::seen(&id, says))),
             }
         }

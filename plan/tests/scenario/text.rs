@@ -2,7 +2,7 @@
 
 use towline_plan::desired::{Kinds, Scope};
 use towline_plan::object::{GroupKind, ObjectId, SyncKey, group_version};
-use towline_plan::observed::{Judgement, Live, Seen, Writer};
+use towline_plan::observed::{Found, Judgement, Live, Seen, Writer};
 
 /// The kinds of a cluster without definitions of its own, for scenarios that do not say.
 pub(crate) const KINDS: &str = "
@@ -67,16 +67,18 @@ pub(crate) fn object(text: &str) -> ObjectId {
 }
 
 /// What the API server says of an object Git wants.
-pub(crate) fn judgement(says: &str) -> Judgement {
-    let writer = |manager: &str| Writer { manager: manager.to_owned(), at: None };
+pub(crate) fn judgement(id: &ObjectId, says: &str) -> Judgement {
+    let found = |by: &str| Found {
+        uid: format!("uid of {id}"),
+        resource_version: "1".to_owned(),
+        last_writer: by.strip_prefix("by ").map(|manager| Writer { manager: manager.to_owned(), at: None }),
+    };
     match says.split_once(' ').unwrap_or((says, "")) {
         ("clean", "") => Judgement::Clean,
         ("absent", "") => Judgement::Absent,
         ("later", "") => Judgement::Later,
-        ("differs", "") => Judgement::Differs { last_writer: None, resource_version: None },
-        ("differs", by) => {
-            Judgement::Differs { last_writer: Some(writer(by.strip_prefix("by ").unwrap())), resource_version: None }
-        }
+        ("differs", by) if by.is_empty() || by.starts_with("by ") => Judgement::Differs(found(by)),
+        ("replaced", by) => Judgement::Differs(Found { uid: "another".to_owned(), ..found(by) }),
         ("refused", why) => Judgement::Refused(why.to_owned()),
         ("unjudged", why) => Judgement::Unjudged(why.to_owned()),
         _ => panic!("of a desired object {says:?} cannot be said"),

@@ -12,7 +12,7 @@ use towline_plan::desired::{self, Desired, Kinds, Scope};
 use towline_plan::inventory::{Entry, Inventory, State};
 use towline_plan::manifest::{self, Manifest};
 use towline_plan::object::{GroupKind, ObjectId, SyncKey};
-use towline_plan::observed::{Judgement, Live, Observed, Seen};
+use towline_plan::observed::{Found, Judgement, Live, Observed, Seen};
 use towline_plan::part::{Prune, PruneRules};
 use towline_plan::tree::{File, Tree};
 
@@ -167,7 +167,9 @@ impl World {
             (Some(false), _) => Judgement::Unjudged("503".to_owned()),
             (None, None) => Judgement::Absent,
             (None, Some(live)) if live.digest.as_ref() == Some(&d.digest) => Judgement::Clean,
-            (None, Some(_)) => Judgement::Differs { last_writer: None, resource_version: None },
+            (None, Some(_)) => {
+                Judgement::Differs(Found { uid: "u".to_owned(), resource_version: "1".to_owned(), last_writer: None })
+            }
         };
         let look = |id: &ObjectId| match self.cluster.get(id) {
             None => Seen::Absent,
