@@ -37,6 +37,8 @@ struct RawKubernetes {
     #[serde(default)]
     namespaces: Vec<String>,
     default_service_account: Option<String>,
+    #[serde(default)]
+    allow_cross_namespace_references: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -91,6 +93,8 @@ pub struct Config {
     pub(crate) namespaces: Vec<String>,
     /// The account of its own namespace as which a Sync acts that names none; without it, as the agent.
     pub(crate) default_service_account: Option<String>,
+    /// Whether a Sync may name sources and dependencies of other namespaces.
+    pub(crate) allow_cross_namespace_references: bool,
     pub(crate) storage: PathBuf,
     pub(crate) bootstrap: Option<Bootstrap>,
 }
@@ -111,7 +115,8 @@ pub fn load(path: Option<&Path>) -> Result<Config, ConfigError> {
     if raw.storage.dir.as_os_str().is_empty() {
         mistakes.add("storage.dir", "is empty: name a folder for mirrors, as /var/lib/towline");
     }
-    let RawKubernetes { kubeconfig, context, namespaces, default_service_account } = raw.kubernetes;
+    let RawKubernetes { kubeconfig, context, namespaces, default_service_account, allow_cross_namespace_references } =
+        raw.kubernetes;
     if default_service_account.as_deref().is_some_and(|name| !is_account_name(name)) {
         let key = "kubernetes.default_service_account";
         mistakes.add(key, "is no name of a service account: small letters, digits, - and ., as in deployer");
@@ -125,6 +130,7 @@ pub fn load(path: Option<&Path>) -> Result<Config, ConfigError> {
         kubernetes: ConnectSettings { kubeconfig, context },
         namespaces,
         default_service_account,
+        allow_cross_namespace_references,
         storage: raw.storage.dir,
         bootstrap: bootstrap.flatten(),
     })
@@ -161,7 +167,7 @@ fn bootstrap(raw: RawBootstrap, mistakes: &mut Mistakes) -> Option<Bootstrap> {
             suspend: false,
         },
         sync: SyncSpec {
-            source_ref: SourceReference { kind: SourceKind::GitSource, name: name.clone() },
+            source_ref: SourceReference { kind: SourceKind::GitSource, name: name.clone(), namespace: None },
             path: raw.path,
             interval: minutes(10),
             retry_interval: minutes(1),
@@ -169,6 +175,7 @@ fn bootstrap(raw: RawBootstrap, mistakes: &mut Mistakes) -> Option<Bootstrap> {
             prune: raw.prune,
             prune_policy: PrunePolicy::default(),
             service_account_name: None,
+            depends_on: Vec::new(),
             suspend: false,
         },
         name,

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use towline_plan::check::Held;
 use towline_plan::object::{GroupKind, ObjectId};
+use towline_plan::schedule::sync::Trigger;
 use towline_plan::wait::Wait;
 use towline_proto::report::{ChangeEvent, EventKind, ObjectChange};
 
@@ -278,8 +279,16 @@ pub fn notes(pass: &Pass, outcome: &Outcome) -> Vec<Note> {
     }
     if matches!(outcome.end, End::Failed(_) | End::Held(..)) {
         notes.push(Note { kind: cluster::EventKind::Warning, reason: verdict.reason, text: verdict.message });
+    } else if matches!(outcome.end, End::Waiting(_)) && !is_said(pass, &verdict) {
+        notes.push(Note { kind: cluster::EventKind::Normal, reason: verdict.reason, text: verdict.message });
     }
     notes
+}
+
+/// Whether the Sync says so already: a wait is told of once, not with every look at it.
+fn is_said(pass: &Pass, verdict: &Verdict) -> bool {
+    let conditions = pass.sync.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+    conditions.iter().any(|c| c.type_ == api::READY && (&c.reason, &c.message) == (&verdict.reason, &verdict.message))
 }
 
 fn rebuilt_text(problem: &str) -> String {
@@ -341,6 +350,27 @@ pub fn changes(
         finished_at: now,
     };
     kinds.into_iter().map(event).collect()
+}
+
+/// The signed report of a Sync that cannot run.
+#[must_use]
+pub fn not_run(sync: &Sync, message: &str, cluster: &towline_proto::ClusterName, now: Timestamp) -> ChangeEvent {
+    ChangeEvent {
+        version: ChangeEvent::VERSION,
+        cluster: cluster.clone(),
+        kind: EventKind::Failed,
+        namespace: sync.namespace().unwrap_or_default(),
+        name: sync.name_any(),
+        revision: None,
+        sequence: None,
+        trigger: Trigger::Settings.as_str().to_owned(),
+        delivery: None,
+        message: message.to_owned(),
+        changes: Vec::new(),
+        changes_omitted: 0,
+        started_at: now,
+        finished_at: now,
+    }
 }
 
 /// The signed status of a Sync.

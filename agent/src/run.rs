@@ -76,7 +76,8 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), RunError> {
     }
     let context = Context { cluster, watches, claims: Arc::default(), metrics };
     let no_events = bus.is_none().then(|| "no NATS server is configured: the source is polled".to_owned());
-    let engine = Engine::new(context.clone(), lists, no_events);
+    let engine = Engine::new(context.clone(), lists, no_events)
+        .allowing_cross_namespace(config.allow_cross_namespace_references);
     let parts = Parts {
         engine,
         context,

@@ -9,6 +9,7 @@ pub mod adopt;
 pub mod check;
 pub mod claims;
 pub mod decide;
+pub mod depends;
 pub mod desired;
 pub mod display;
 pub mod health;

@@ -12,6 +12,7 @@ mod bootstrap;
 mod broken_yaml;
 mod crash;
 mod definitions;
+mod depends;
 mod deploy;
 mod drift;
 mod force_push;

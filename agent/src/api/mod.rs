@@ -15,7 +15,8 @@ pub use inventory::{Inventory, InventoryRead, InventorySpec};
 pub use kube::core::Duration;
 pub use kube::{Resource, ResourceExt};
 pub use sync::{
-    HistoryEntry, InventoryReference, PrunePolicy, SourceKind, SourceReference, Sync, SyncSpec, SyncStatus,
+    DependencyReference, HistoryEntry, InventoryReference, PrunePolicy, SourceKind, SourceReference, Sync, SyncSpec,
+    SyncStatus,
 };
 
 /// The API group of all of Towline's kinds.

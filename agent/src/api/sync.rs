@@ -58,6 +58,10 @@ pub struct SyncSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"))]
     pub service_account_name: Option<String>,
+    /// Syncs that have to be ready before this one is applied. Within one source they have to be done at the same revision, too.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100))]
+    pub depends_on: Vec<DependencyReference>,
     /// Neither applies, nor reverts, nor prunes.
     #[serde(default)]
     pub suspend: bool,
@@ -69,9 +73,26 @@ pub struct SyncSpec {
 pub struct SourceReference {
     /// What kind of source: GitSource.
     pub kind: SourceKind,
-    /// A source in the Sync's own namespace.
+    /// Its name.
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
+    /// Its namespace. Default: the Sync's own; another one only where the agent allows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub namespace: Option<String>,
+}
+
+/// A Sync that another one depends on.
+#[derive(Deserialize, Serialize, Clone, Debug, JsonSchema, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct DependencyReference {
+    /// Its name.
+    #[schemars(length(min = 1, max = 63))]
+    pub name: String,
+    /// Its namespace. Default: the Sync's own; another one only where the agent allows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub namespace: Option<String>,
 }
 
 #[derive(Deserialize, Serialize, Clone, Copy, Debug, JsonSchema, PartialEq, Eq)]

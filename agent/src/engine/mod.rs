@@ -3,6 +3,7 @@
 //! Knows which sources and Syncs there are and what runs for each. Makes no request and reads no clock: `now` and randomness
 //! come with each event, so the whole of it can be played through in a test.
 
+mod depends;
 mod driver;
 mod fetching;
 mod passing;
@@ -134,6 +135,8 @@ pub struct Engine {
     heard: BTreeMap<Interest, crate::api::Verdict>,
     /// Fetches started so far.
     fetches: u64,
+    /// Whether a Sync may name sources and Syncs of other namespaces.
+    cross_namespace: bool,
     shared: crate::pass::Context,
 }
 
@@ -152,8 +155,15 @@ impl Engine {
             listening: BTreeSet::new(),
             heard: BTreeMap::new(),
             fetches: 0,
+            cross_namespace: false,
             shared,
         }
+    }
+
+    /// Says whether Syncs may name sources and Syncs of other namespaces; by default they may not.
+    #[must_use]
+    pub fn allowing_cross_namespace(self, allowed: bool) -> Self {
+        Self { cross_namespace: allowed, ..self }
     }
 
     /// Takes an event in and answers with everything that is to be done now.

@@ -10,6 +10,7 @@ use towline_plan::object::{ObjectId, SyncKey};
 use towline_proto::{ClusterName, Wire as _};
 use tracing::Instrument as _;
 
+use super::sync::Why;
 use super::{Event, caught};
 use crate::api::{self, Conditions, Inventory, Sync, SyncStatus, Verdict};
 use crate::bus::{Bus, Report};
@@ -20,8 +21,6 @@ use crate::report::{self, News};
 
 /// How often a status write is repeated because somebody else wrote in between.
 const CONFLICTS_MAX: usize = 5;
-/// Why no pass runs, in the words of conditions.
-const SOURCE_NOT_READY: &str = "SourceNotReady";
 
 /// One pass to run.
 pub struct Job {
@@ -31,7 +30,7 @@ pub struct Job {
 /// Why a Sync does not run.
 pub struct Explanation {
     pub sync: Arc<Sync>,
-    pub message: String,
+    pub why: Why,
 }
 
 /// Something works against a Sync.
@@ -48,6 +47,8 @@ pub struct Passed {
     pub end: End,
     /// The Sync as its status was written, or, in the version that was read, with what is counted and not worth a write.
     pub object: Option<Box<Sync>>,
+    /// There was news, and its status could not be written.
+    pub unwritten: bool,
     pub inventory: Option<Inventory>,
     /// What was put back, and what had happened to it.
     pub reverted: Vec<(ObjectId, String)>,
@@ -110,7 +111,7 @@ pub(super) async fn finish(
 ) {
     let passed = caught(work).await.unwrap_or_else(|problem| {
         let end = End::Failed(Failure::reconciliation(problem));
-        Passed { uid, end, object: None, inventory: None, reverted: Vec::new() }
+        Passed { uid, end, object: None, unwritten: true, inventory: None, reverted: Vec::new() }
     });
     let _ = events.send(Event::Passed { sync: sync.clone(), passed }).await;
 }
@@ -147,13 +148,15 @@ async fn say(reporting: &Reporting, pass: &Pass, outcome: Outcome) -> Passed {
             bus.report(Report::Change(change.bounded()));
         }
     }
-    let object = match outcome.end {
+    let written = match outcome.end {
         // The pass that follows at once says how it is.
-        End::Superseded => None,
+        End::Superseded => Ok(None),
         _ => write(reporting, pass, &outcome, now).await,
     };
     let reverted = reverted(&outcome);
-    Passed { uid: pass.sync.uid(), end: outcome.end, object, inventory: outcome.inventory, reverted }
+    let unwritten = written.is_err();
+    let object = written.ok().flatten();
+    Passed { uid: pass.sync.uid(), end: outcome.end, object, unwritten, inventory: outcome.inventory, reverted }
 }
 
 fn reverted(outcome: &Outcome) -> Vec<(ObjectId, String)> {
@@ -184,22 +187,28 @@ fn log(pass: &Pass, outcome: &Outcome, now: Timestamp) {
     }
 }
 
-async fn write(reporting: &Reporting, pass: &Pass, outcome: &Outcome, now: Timestamp) -> Option<Box<Sync>> {
+/// Writes the status if there is news; answers with the Sync as it is then, if that was worth anything.
+async fn write(
+    reporting: &Reporting,
+    pass: &Pass,
+    outcome: &Outcome,
+    now: Timestamp,
+) -> Result<Option<Box<Sync>>, Unwritten> {
     if outcome.end == End::Untouched && !is_status_due(pass, now) {
-        return None;
+        return Ok(None);
     }
     let new = report::status(pass, outcome, now);
     match report::news(pass.sync.status.as_ref(), &new) {
-        News::None => return None,
+        News::None => return Ok(None),
         News::Repetition if !is_status_due(pass, now) => {
             let mut counted = (*pass.sync).clone();
             counted.status = Some(new);
-            return Some(Box::new(counted));
+            return Ok(Some(Box::new(counted)));
         }
         News::Repetition | News::Some => {}
     }
     let written = write_status(&reporting.cluster, &pass.sync, new).await;
-    report_written(reporting, written)
+    report_written(reporting, written).map(Some)
 }
 
 /// At most once per interval for what is hardly news: commits that do not touch what the Sync reads, as in a busy monorepo,
@@ -211,18 +220,21 @@ fn is_status_due(pass: &Pass, now: Timestamp) -> bool {
     last.is_none_or(|last| now.duration_since(last).as_secs_f64() >= interval.as_secs_f64())
 }
 
-fn report_written(reporting: &Reporting, written: Result<Sync, RequestError>) -> Option<Box<Sync>> {
+/// A status could not be written; the log says why.
+struct Unwritten;
+
+fn report_written(reporting: &Reporting, written: Result<Sync, RequestError>) -> Result<Box<Sync>, Unwritten> {
     match written {
         Ok(sync) => {
             if let Some(bus) = &reporting.bus {
                 let status = report::sync_status(&sync, &reporting.name, false, Timestamp::now());
                 bus.report(Report::Status(status.bounded()));
             }
-            Some(Box::new(sync))
+            Ok(Box::new(sync))
         }
         Err(error) => {
             tracing::error!(error = %chain(&error), "failed to write the Sync's status");
-            None
+            Err(Unwritten)
         }
     }
 }
@@ -257,37 +269,43 @@ pub(super) async fn warn(warning: Warning, reporting: Reporting) {
 /// Says on a Sync why no pass runs, and tells the loop whether that is said now. Somebody else's write in between is not
 /// written over: it may be newer than the reason.
 pub(super) async fn explain(explanation: Explanation, reporting: Reporting, events: mpsc::Sender<Event>) {
-    let Explanation { sync, message } = explanation;
+    let Explanation { sync, why } = explanation;
     let (key, uid) = (super::key(&*sync), sync.uid());
-    tracing::warn!(sync = %key, reason = SOURCE_NOT_READY, error = message, "no pass can run");
+    tracing::warn!(sync = %key, reason = why.reason, error = why.message, "no pass can run");
     let work = async {
         let mut object = (*sync).clone();
-        object.status = Some(unready(&sync, &message, Timestamp::now()));
+        let now = Timestamp::now();
+        object.status = Some(unready(&sync, &why, now));
         let written = report_written(&reporting, reporting.cluster.write_status(&object).await);
-        if written.is_some() {
-            reporting.cluster.announce(&*sync, EventKind::Warning, SOURCE_NOT_READY, &message).await;
+        if written.is_ok() {
+            reporting.cluster.announce(&*sync, EventKind::Warning, why.reason, &why.message).await;
+            if let Some(bus) = &reporting.bus {
+                let change = report::not_run(&sync, &why.message, &reporting.name, now);
+                bus.report(Report::Change(change.bounded()));
+            }
         }
-        written
+        written.ok()
     };
     let written = caught(work).await.ok().flatten();
     let _ = events.send(Event::Explained { sync: key, uid, written }).await;
 }
 
 /// The status of a Sync that cannot run.
-pub(super) fn unready(sync: &Sync, message: &str, now: Timestamp) -> SyncStatus {
+pub(super) fn unready(sync: &Sync, why: &Why, now: Timestamp) -> SyncStatus {
     let mut status = sync.status.clone().unwrap_or_default();
     let generation = sync.metadata.generation;
     if status.observed_generation != generation {
         // The spec may name another source by now, which counts its revisions for itself.
         status.last_attempted_sequence = None;
     }
-    let verdict = Verdict {
-        status: api::ConditionStatus::False,
-        reason: SOURCE_NOT_READY.to_owned(),
-        message: message.to_owned(),
-    };
+    let verdict = |status| Verdict { status, reason: why.reason.to_owned(), message: why.message.clone() };
     let mut conditions = Conditions(std::mem::take(&mut status.conditions));
-    conditions.set(api::READY, verdict, generation, now);
+    conditions.clear(api::RECONCILING);
+    conditions.clear(api::STALLED);
+    if why.stalled {
+        conditions.set(api::STALLED, verdict(api::ConditionStatus::True), generation, now);
+    }
+    conditions.set(api::READY, verdict(api::ConditionStatus::False), generation, now);
     status.conditions = conditions.0;
     status.observed_generation = generation;
     status

@@ -231,8 +231,7 @@ impl Engine {
                 let key = SourceKey { namespace, name };
                 if let Some(entry) = self.syncs.get_mut(&key) {
                     entry.schedule.want(towline_plan::schedule::sync::Trigger::Request);
-                    let source =
-                        SourceKey { namespace: key.namespace, name: entry.object.spec.source_ref.name.clone() };
+                    let source = super::depends::source(&entry.object);
                     if let Some(source) = self.sources.get_mut(&source) {
                         source.schedule.wake(None, at.now);
                     }

@@ -8,14 +8,15 @@ use crate::api::ResourceExt as _;
 use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 use towline_plan::object::{ObjectId, SyncKey};
-use towline_plan::schedule::sync::{Ended, Settings, SyncSchedule, Trigger};
+use towline_plan::schedule::sync::{Ended, Settings, Start, SyncSchedule, Trigger};
 use towline_plan::wait::Wait;
 
+use super::depends::source;
 use super::passing::{self, Passed};
 use super::{Action, Engine, Moment, OpenMirror, SourceKey, is_newer, key};
 use crate::api::{self, Sync};
 use crate::cluster::{Moved, Movement, locked};
-use crate::pass::{End, Pass, Revision};
+use crate::pass::{End, Failure, Pass, Reason, Revision};
 
 /// How long after a failed write it is said again why a Sync does not run: long enough not to press an API server that is down.
 const EXPLAIN_AGAIN: SignedDuration = SignedDuration::from_secs(5);
@@ -33,6 +34,8 @@ pub(super) struct SyncEntry {
     pub explained: Option<String>,
     /// It is not said before this moment: the last write failed.
     pub explain_after: Option<Timestamp>,
+    /// The sequence of the last pass that ended well.
+    pub settled: Option<u64>,
     /// What was put back lately, at most everything the Sync owns.
     pub put_back: BTreeMap<ObjectId, Timestamp>,
 }
@@ -58,10 +61,7 @@ impl SyncEntry {
     }
 
     fn source(&self) -> SourceKey {
-        SourceKey {
-            namespace: self.object.namespace().unwrap_or_default(),
-            name: self.object.spec.source_ref.name.clone(),
-        }
+        source(&self.object)
     }
 }
 
@@ -89,6 +89,7 @@ impl Engine {
                     return;
                 }
                 self.sync_changed(&key, object, &known);
+                self.wake_dependents(&key, Some(&known));
             }
             known => {
                 if known.is_some() {
@@ -108,10 +109,12 @@ impl Engine {
                         halt: None,
                         explained: None,
                         explain_after: None,
+                        settled: None,
                         put_back: BTreeMap::new(),
                     },
                 );
                 self.index(&key);
+                self.wake_dependents(&key, None);
             }
         }
         self.offer_to(&key);
@@ -131,6 +134,7 @@ impl Engine {
         }
         if source_changed {
             entry.schedule.change_source();
+            entry.settled = None;
             if let Some(halt) = &entry.halt {
                 halt.cancel();
             }
@@ -150,6 +154,7 @@ impl Engine {
                 halt.cancel();
                 self.leaving.insert(key.clone());
             }
+            self.wake_dependents(key, Some(&entry.object));
             actions.push(Action::Bury(Box::new((*entry.object).clone())));
         }
         self.index(key);
@@ -164,6 +169,9 @@ impl Engine {
     }
 
     fn offer_to(&mut self, key: &SyncKey) {
+        if self.syncs.get(key).is_none_or(|entry| self.denied(&entry.object).is_some()) {
+            return;
+        }
         let Some(entry) = self.syncs.get_mut(key) else { return };
         let Some(revision) = self.sources.get(&entry.source()).and_then(|s| s.revision.as_ref()) else { return };
         if entry.schedule.offer(revision.sequence)
@@ -186,7 +194,7 @@ impl Engine {
     }
 
     pub(super) fn passed(&mut self, key: &SyncKey, passed: Passed, at: Moment, actions: &mut Vec<Action>) {
-        let Passed { uid, end, object, inventory, reverted } = passed;
+        let Passed { uid, end, object, unwritten, inventory, reverted } = passed;
         if self.leaving.remove(key) {
             // It went on for a moment after its Sync was gone: what it claimed and found then is nobody's. A Sync that was
             // created again starts now, and reads what there is.
@@ -204,13 +212,20 @@ impl Engine {
         let Some(entry) = self.syncs.get_mut(key).filter(|entry| entry.object.uid() == uid) else { return };
         entry.halt = None;
         let how = match end {
+            // As long as that is not said, nobody else can rely on it.
+            End::Untouched | End::Succeeded if unwritten => Ended::Failed { retryable: true },
             End::Untouched | End::Succeeded => Ended::Succeeded,
             // Held until somebody acts, which wakes it; looked at again at the interval.
             End::Held(..) => Ended::Failed { retryable: false },
+            // It ends when somebody changes one of them, who is one this Sync depends on.
+            End::Failed(Failure { reason: Reason::DependencyCycle, .. }) => Ended::Waiting { bounded: false },
             End::Failed(failure) => Ended::Failed { retryable: failure.retryable },
             End::Waiting(waits) => Ended::Waiting { bounded: waits.iter().any(Wait::is_bounded) },
             End::Superseded => Ended::Superseded,
         };
+        let settles = (how == Ended::Succeeded).then(|| entry.schedule.running()).flatten();
+        let is_news = settles > entry.settled;
+        entry.settled = entry.settled.max(settles);
         let was_fought = entry.schedule.is_fought();
         let again = entry.put_back(reverted, at.now);
         entry.schedule.ended(how, !again.is_empty(), at.now, at.dice);
@@ -226,6 +241,9 @@ impl Engine {
             }
             Some(written) => self.sync_applied(*written, at, actions),
             None => {}
+        }
+        if is_news {
+            self.wake_all_dependents(key);
         }
     }
 
@@ -252,74 +270,90 @@ impl Engine {
 
     /// What a Sync can work from now.
     pub(super) fn offered(&self, entry: &SyncEntry) -> Option<(&Revision, &OpenMirror)> {
-        let source = self.sources.get(&entry.source())?;
+        let source = self.sources.get(&entry.source()).filter(|_| self.denied(&entry.object).is_none())?;
         source.revision.as_ref().zip(source.mirror.as_ref())
     }
 
     pub(super) fn start_passes(&mut self, at: Moment, actions: &mut Vec<Action>) {
-        for (key, entry) in &mut self.syncs {
-            let source = self.sources.get(&entry.source());
-            let offered = source.and_then(|s| s.revision.as_ref().zip(s.mirror.as_ref()));
-            let Some((revision, mirror)) = offered else {
-                explain(key, entry, source.map(|s| &*s.object), at, actions);
-                continue;
-            };
-            if self.leaving.contains(key) {
+        let mut starting = Vec::new();
+        let is_due = |entry: &SyncEntry| entry.schedule.next(at.now).is_some_and(|due| due <= at.now);
+        let due = self.syncs.iter().filter(|(_, entry)| is_due(entry) || self.offered(entry).is_none());
+        let keys: Vec<SyncKey> = due.map(|(key, _)| key.clone()).collect();
+        for key in keys {
+            let Some(entry) = self.syncs.get(&key) else { continue };
+            if self.offered(entry).is_none() {
+                let why = self.unoffered(entry);
+                if let (Some(why), Some(entry)) = (why, self.syncs.get_mut(&key)) {
+                    explain(entry, why, at, actions);
+                }
                 continue;
             }
-            let Some(start) = entry.schedule.start(at.now) else { continue };
-            let halt = CancellationToken::new();
-            entry.halt = Some(halt.clone());
-            entry.explained = None;
-            debug_assert_eq!(start.sequence, revision.sequence, "the newest revision is what was offered");
-            actions.push(Action::Pass(Box::new(passing::Job {
-                pass: Pass {
-                    key: key.clone(),
-                    sync: Arc::clone(&entry.object),
-                    revision: revision.clone(),
-                    trigger: start.trigger,
-                    look: start.look,
-                    waiting_since: start.waiting_since,
-                    mirror: mirror.0.clone(),
-                    inventory: self.inventories.get(key).cloned(),
-                    started_at: at.now,
-                    halt,
-                },
-            })));
+            if self.leaving.contains(&key) {
+                continue;
+            }
+            let start = self.syncs.get_mut(&key).and_then(|entry| entry.schedule.start(at.now));
+            starting.extend(start.map(|start| (key, start)));
         }
+        // Only when all are started it is known what each of them may have to wait for.
+        for (key, start) in starting {
+            actions.extend(self.pass(key, start, at));
+        }
+    }
+
+    fn pass(&mut self, key: SyncKey, start: Start, at: Moment) -> Option<Action> {
+        let needs = self.needs(self.syncs.get(&key)?, start.sequence);
+        let (revision, mirror) = self.offered(self.syncs.get(&key)?)?;
+        debug_assert_eq!(start.sequence, revision.sequence, "the newest revision is what was offered");
+        let (revision, mirror) = (revision.clone(), mirror.0.clone());
+        let inventory = self.inventories.get(&key).cloned();
+        let entry = self.syncs.get_mut(&key)?;
+        let halt = CancellationToken::new();
+        entry.halt = Some(halt.clone());
+        entry.explained = None;
+        let sync = Arc::clone(&entry.object);
+        let Start { trigger, look, waiting_since, .. } = start;
+        let started_at = at.now;
+        let pass =
+            Pass { key, sync, revision, trigger, look, waiting_since, needs, mirror, inventory, started_at, halt };
+        Some(Action::Pass(Box::new(passing::Job { pass })))
+    }
+
+    /// Why a Sync has nothing to work from; `None`: it is on its way.
+    fn unoffered(&self, entry: &SyncEntry) -> Option<Why> {
+        if let Some(denied) = self.denied(&entry.object) {
+            return Some(Why { reason: "AccessDenied", message: denied, stalled: true });
+        }
+        let key = entry.source();
+        let not_ready = |message| Some(Why { reason: "SourceNotReady", message, stalled: false });
+        let Some(source) = self.sources.get(&key) else { return not_ready(format!("GitSource {key} does not exist")) };
+        let conditions = source.object.status.as_ref().map(|s| s.conditions.as_slice()).unwrap_or_default();
+        // Else its first fetch is under way: nothing is wrong yet.
+        let ready = conditions.iter().find(|c| c.type_ == api::READY && c.status == "False")?;
+        not_ready(format!("GitSource {key} has no revision: {}", ready.message))
     }
 }
 
+/// Why a Sync does not run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Why {
+    pub reason: &'static str,
+    pub message: String,
+    /// Only a change of the Sync, its source or the agent's configuration helps.
+    pub stalled: bool,
+}
+
 /// Says why a Sync does not run, once per reason.
-fn explain(
-    key: &SyncKey,
-    entry: &mut SyncEntry,
-    source: Option<&api::GitSource>,
-    at: Moment,
-    actions: &mut Vec<Action>,
-) {
-    let name = &entry.object.spec.source_ref.name;
-    let message = match source {
-        None => format!("GitSource {}/{name} does not exist", key.namespace),
-        Some(source) => {
-            let conditions = source.status.as_ref().map(|s| s.conditions.as_slice()).unwrap_or_default();
-            match conditions.iter().find(|c| c.type_ == api::READY && c.status == "False") {
-                Some(ready) => format!("GitSource {}/{name} has no revision: {}", key.namespace, ready.message),
-                // Its first fetch is under way: nothing is wrong yet.
-                None => return,
-            }
-        }
-    };
+fn explain(entry: &mut SyncEntry, why: Why, at: Moment, actions: &mut Vec<Action>) {
     let said = entry.object.status.as_ref().and_then(|s| s.conditions.iter().find(|c| c.type_ == api::READY));
-    if said.is_some_and(|ready| ready.message == message) {
+    let is_said = said.is_some_and(|ready| {
+        let of_now = ready.observed_generation == entry.object.metadata.generation;
+        of_now && (ready.reason.as_str(), &ready.message) == (why.reason, &why.message)
+    });
+    let is_early = entry.explain_after.is_some_and(|after| after > at.now);
+    let is_underway = entry.explained.as_ref() == Some(&why.message) || entry.schedule.is_running();
+    if is_said || is_early || is_underway || entry.object.spec.suspend {
         return;
     }
-    if entry.explain_after.is_some_and(|after| after > at.now) {
-        return;
-    }
-    if entry.explained.as_ref() == Some(&message) || entry.object.spec.suspend || entry.schedule.is_running() {
-        return;
-    }
-    entry.explained = Some(message.clone());
-    actions.push(Action::Explain(Box::new(passing::Explanation { sync: Arc::clone(&entry.object), message })));
+    entry.explained = Some(why.message.clone());
+    actions.push(Action::Explain(Box::new(passing::Explanation { sync: Arc::clone(&entry.object), why })));
 }

@@ -15,7 +15,7 @@ use towline_plan::tree::Tree;
 use super::apply::Done;
 use super::outcome::{End, Failure, Outcome, Reason};
 use super::{Context, Pass};
-use crate::api::{self, Inventory, InventoryRead, InventorySpec};
+use crate::api::{self, Inventory, InventoryRead, InventorySpec, Sync};
 use crate::cluster::{Found, locked};
 
 /// Kinds named one by one in a message: as many as a person reads.
@@ -153,6 +153,22 @@ pub(super) async fn write(
     Ok(written)
 }
 
+/// Writes the claims of a pass that may not apply anything yet: others see what it will own. What was read at the last
+/// successful pass still is what the cluster equals.
+pub(super) async fn claim(
+    cx: &Context,
+    pass: &Pass,
+    loaded: Loaded,
+    ahead: &Owned,
+    end: End,
+) -> Result<Outcome, Failure> {
+    let Loaded { record, rebuilt, lost, .. } = loaded;
+    let read = record.as_ref().and_then(|record| record.spec.read.clone());
+    let written = write(cx, pass, record, ahead, rebuilt.as_deref(), read).await?;
+    let rebuilt = lost.map(|problem| problem.to_string());
+    Ok(Outcome { rebuilt, ..Outcome::stopped(end, Some(written)) })
+}
+
 /// Writes what the pass came to. What was read is recorded only by a pass that succeeded.
 pub(super) async fn settle(cx: &Context, pass: &Pass, done: Done, tree: &Tree) -> Result<Outcome, Failure> {
     let Done { mut end, actions, kept, owned, record, rebuilt, lost } = done;
@@ -163,7 +179,7 @@ pub(super) async fn settle(cx: &Context, pass: &Pass, done: Done, tree: &Tree) -
                 revision: pass.revision.name.clone(),
                 sequence: pass.revision.sequence,
                 paths,
-                settings: settings_digest(pass),
+                settings: settings_digest(&pass.sync),
             };
             // The same content at another commit is not worth a write.
             let old = record.as_ref().and_then(|r| r.spec.read.clone());
@@ -186,7 +202,11 @@ pub(super) async fn settle(cx: &Context, pass: &Pass, done: Done, tree: &Tree) -
 }
 
 /// Over what decides, besides the files, what a pass renders.
-pub(super) fn settings_digest(pass: &Pass) -> String {
-    let spec = &pass.sync.spec;
-    towline_plan::object::digest(&serde_json::json!({ "path": spec.path, "source": spec.source_ref.name }))
+pub(super) fn settings_digest(sync: &Sync) -> String {
+    let spec = &sync.spec;
+    let source = match &spec.source_ref.namespace {
+        None => spec.source_ref.name.clone(),
+        Some(namespace) => format!("{namespace}/{}", spec.source_ref.name),
+    };
+    towline_plan::object::digest(&serde_json::json!({ "path": spec.path, "source": source }))
 }

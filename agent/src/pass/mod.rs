@@ -4,14 +4,16 @@
 //! does stands in its own file.
 
 mod apply;
+mod depends;
 mod inventory;
 mod observe;
 mod outcome;
 mod prune;
 
+pub use depends::{Dependency, Follows, Needs};
 pub use outcome::{Action, Deed, End, Failure, Outcome, PANICKED, Reason};
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -23,6 +25,7 @@ use towline_plan::decide::{Situation, decide};
 use towline_plan::desired::Desired;
 use towline_plan::manifest::Manifest;
 use towline_plan::object::{GroupKind, ObjectId, SyncKey};
+use towline_plan::observed::Observed;
 use towline_plan::part::PruneRules;
 use towline_plan::redact::Redactor;
 use towline_plan::schedule::sync::{Look, Trigger};
@@ -87,6 +90,8 @@ pub struct Pass {
     pub look: Look,
     /// Since when passes at this revision have been waiting; `None`: this is the first.
     pub waiting_since: Option<Timestamp>,
+    /// What has to be ready before it.
+    pub needs: Needs,
     pub mirror: Mirror,
     /// As last written or seen.
     pub inventory: Option<Inventory>,
@@ -112,28 +117,42 @@ async fn stages(cx: &Context, pass: &Pass) -> Result<Outcome, Failure> {
     let spec = &pass.sync.spec;
     let path = normalise(&spec.path).map_err(|e| Failure::build(e.to_string()))?;
     let timing = cx.metrics.time(Stage::Read);
-    if is_untouched(pass, &path).await? {
+    let is_done = pass.look == Look::IfTouched && depends::said(&pass.sync).is_some_and(|said| said.is_true);
+    let is_same = (is_done || pass.needs.is_any()) && reads_the_same(pass, &path).await?;
+    if is_same && is_done {
         return Ok(Outcome::untouched());
     }
+    // What is there already goes on whatever becomes of others: only what is new has to wait for them.
+    let blocked = match is_same {
+        true => None,
+        false => depends::blocked(pass).await?,
+    };
     let (tree, manifests) = read(pass, &path).await?;
     let manifests = Arc::new(manifests);
     drop(timing);
     let timing = cx.metrics.time(Stage::Discover);
     let mut served = cx.cluster.served(DISCOVERY_AGE_MAX).await?;
-    let wanted = match want(pass, &manifests, &served).await {
-        Ok(wanted) => wanted,
-        // A kind may be new since the last discovery: asked once more before anything is called unknown.
-        Err(_) => {
-            served = cx.rediscover().await?;
-            want(pass, &manifests, &served).await?
-        }
-    };
+    let mut wanted = want(pass, &manifests, &served).await;
+    // A kind may be new since the last discovery: asked once more before anything is called unknown.
+    if wanted.is_err() {
+        served = cx.rediscover().await?;
+        wanted = want(pass, &manifests, &served).await;
+    }
     drop(manifests);
-    let Wanted { desired, left_alone, redactor } = wanted;
+    let Wanted { desired, left_alone, redactor } = match (wanted, blocked.clone()) {
+        (Ok(wanted), _) => wanted,
+        // The kinds it needs may come with what it waits for. Until then nothing can be claimed of them, nor be there.
+        (Err(failure), Some(end)) if failure.retryable => return Ok(Outcome::stopped(end, pass.inventory.clone())),
+        (Err(failure), _) => return Err(failure),
+    };
     drop(timing);
     let timing = cx.metrics.time(Stage::Observe);
     let owned = inventory::load(cx, pass, &desired).await?;
-    let observed = Box::pin(observe::observe(cx, pass, &served, &desired, &owned.inventory, &redactor)).await?;
+    let observed = match &blocked {
+        None => Box::pin(observe::observe(cx, pass, &served, &desired, &owned.inventory, &redactor)).await?,
+        // Nothing is going to be done: nothing has to be asked.
+        Some(_) => Observed::default(),
+    };
     let kinds: BTreeSet<GroupKind> =
         desired.iter().map(|d| &d.id).chain(owned.inventory.0.keys()).map(|id| id.kind.clone()).collect();
     let prune =
@@ -156,6 +175,9 @@ async fn stages(cx: &Context, pass: &Pass) -> Result<Outcome, Failure> {
         claims.replace(&pass.key, &plan.inventory);
         plan
     };
+    if let Some(end) = blocked {
+        return inventory::claim(cx, pass, owned, &plan.inventory, end).await;
+    }
     let plan = check(plan, ceiling(pass)?, owned.rebuilt.as_deref());
     drop(timing);
     let outcome = Box::pin(apply::apply(cx, pass, served, owned, plan, &redactor)).await?;
@@ -176,24 +198,20 @@ fn unwatched(cx: &Context, pass: &Pass, kinds: BTreeSet<GroupKind>, redactor: &R
     failed.collect()
 }
 
-/// Whether what the Sync reads is the same as at its last successful pass: then there is nothing to render or to ask.
-async fn is_untouched(pass: &Pass, path: &str) -> Result<bool, Failure> {
+/// Whether what the Sync reads is the same as at its last successful pass.
+async fn reads_the_same(pass: &Pass, path: &str) -> Result<bool, Failure> {
     let Some(read) = pass.inventory.as_ref().and_then(|i| i.spec.read.as_ref()) else { return Ok(false) };
-    let status = pass.sync.status.as_ref();
-    let is_ready = status.is_some_and(|s| {
-        let ready = s.conditions.iter().find(|c| c.type_ == api::READY);
-        ready.is_some_and(|c| c.status == "True" && c.observed_generation == pass.sync.metadata.generation)
-    });
-    if pass.look != Look::IfTouched || !is_ready || read.settings != inventory::settings_digest(pass) {
+    if read.settings != inventory::settings_digest(&pass.sync) || !read.paths.contains_key(path) {
         return Ok(false);
     }
-    let (mirror, commit) = (pass.mirror.clone(), pass.revision.commit.clone());
-    let (path, recorded) = (path.to_owned(), read.paths.clone());
+    has_at(&pass.mirror, &pass.revision.commit, read.paths.clone()).await
+}
+
+/// Whether all of this is at a commit as it was read.
+async fn has_at(mirror: &Mirror, commit: &CommitId, read: BTreeMap<String, Option<String>>) -> Result<bool, Failure> {
+    let (mirror, commit) = (mirror.clone(), commit.clone());
     blocking(move || {
-        if !recorded.contains_key(&path) {
-            return Ok(false);
-        }
-        for (path, id) in recorded {
+        for (path, id) in read {
             if mirror.object_id(&commit, &path).map_err(Failure::from)? != id {
                 return Ok(false);
             }

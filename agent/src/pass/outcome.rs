@@ -54,6 +54,8 @@ pub enum Reason {
     PruneFailed,
     /// It took longer than `spec.timeout`.
     Timeout,
+    /// It depends on itself, through others or not.
+    DependencyCycle,
 }
 
 impl Reason {
@@ -65,6 +67,7 @@ impl Reason {
             Self::ReconciliationFailed => "ReconciliationFailed",
             Self::PruneFailed => "PruneFailed",
             Self::Timeout => "Timeout",
+            Self::DependencyCycle => "DependencyCycle",
         }
     }
 }
@@ -190,6 +193,12 @@ impl Outcome {
     pub fn untouched() -> Self {
         let (actions, kept, unwatched) = (Vec::new(), Vec::new(), Vec::new());
         Self { end: End::Untouched, actions, kept, inventory: None, rebuilt: None, unwatched }
+    }
+
+    /// A pass that did nothing, of a Sync whose inventory is as it was.
+    #[must_use]
+    pub fn stopped(end: End, inventory: Option<Inventory>) -> Self {
+        Self { end, inventory, ..Self::untouched() }
     }
 
     #[must_use]

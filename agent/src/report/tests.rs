@@ -37,6 +37,7 @@ pub(crate) fn pass(status: Option<SyncStatus>, revision: u8) -> Pass {
         trigger: Trigger::Revision,
         look: Look::All,
         waiting_since: None,
+        needs: crate::pass::Needs::default(),
         mirror: crate::mirror::Mirror::open(storage.path(), "https://git.example/org/s").unwrap(),
         inventory: None,
         started_at: at(0),
@@ -282,7 +283,10 @@ fn a_pass_that_waits_claims_nothing_and_fails_nothing() {
     assert_eq!(conditions, [("Reconciling", "True", "Progressing"), ("Ready", "Unknown", "Progressing")]);
     assert!(status.conditions[1].message.contains("Pod/ns/p (0 of 1 ready)"), "{status:?}");
     assert_eq!(status.last_applied_revision, None);
-    assert!(status.history.is_empty() && notes(&pass, &waiting).is_empty());
+    assert!(status.history.is_empty());
+    let told = notes(&pass, &waiting);
+    assert_eq!((told.len(), told[0].kind), (1, crate::cluster::EventKind::Normal), "{told:?}");
+    assert!(notes(&self::pass(Some(status.clone()), 1), &waiting).is_empty(), "once, not with every look");
     let infra = Wait::Dependencies(vec![(pass.key.clone(), "not ready".to_owned())]);
     let blocked = ready(&pass, &outcome(End::Waiting(vec![infra]), Vec::new()));
     assert_eq!((blocked.status, blocked.reason.as_str()), (ConditionStatus::Unknown, "DependencyNotReady"));

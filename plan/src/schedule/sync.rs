@@ -305,6 +305,12 @@ impl SyncSchedule {
         CALM.max(self.settings.retry_interval.saturating_mul(2))
     }
 
+    /// The sequence of the pass that runs.
+    #[must_use]
+    pub fn running(&self) -> Option<u64> {
+        self.running.map(|start| start.sequence)
+    }
+
     #[must_use]
     pub fn is_running(&self) -> bool {
         self.running.is_some()

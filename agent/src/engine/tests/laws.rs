@@ -113,7 +113,7 @@ fn step(world: &mut World, jobs: &mut Jobs, what: u8, pick: u8) {
             let (name, uid) = (explanation.sync.name_any(), explanation.sync.uid());
             let mut written = world.sync(&name, &explanation.sync.spec.source_ref.name, json!({}));
             written.metadata.uid.clone_from(&uid);
-            written.status = Some(passing::unready(&explanation.sync, &explanation.message, world.now));
+            written.status = Some(passing::unready(&explanation.sync, &explanation.why, world.now));
             let written = Some(Box::new(written)).filter(|_| pick.is_multiple_of(2));
             world.handle(Event::Explained { sync: key(&name), uid, written })
         }

@@ -9,6 +9,7 @@ use super::world::{World, drift, key, pass, woken, words};
 use crate::api::{ALLOW_DELETIONS, Inventory, InventorySpec, REQUESTED_AT, ResourceExt as _};
 use crate::bus::BusEvent;
 use crate::cluster::{Change, ResourceEvent, locked};
+use crate::engine::sync::Why;
 use crate::engine::{Event, passing};
 use crate::pass::{End, Failure};
 
@@ -96,6 +97,7 @@ async fn a_spec_that_came_with_the_status_is_not_missed() {
         uid: changed.uid(),
         end: End::Succeeded,
         object: Some(Box::new(changed.clone())),
+        unwritten: false,
         inventory: None,
         reverted: Vec::new(),
     };
@@ -126,7 +128,8 @@ async fn a_sync_without_a_source_says_so_once_and_waits_quietly() {
     assert_eq!(words(&actions), ["explain a"]);
     assert!(world.wait(60).is_empty());
     let mut echo = world.sync("a", "s", json!({}));
-    let condition = json!([{"type": "Ready", "status": "False", "reason": "SourceNotReady", "lastTransitionTime": "2026-01-01T00:00:00Z", "message": "GitSource ns/s does not exist"}]);
+    let generation = echo.metadata.generation;
+    let condition = json!([{"type": "Ready", "status": "False", "observedGeneration": generation, "reason": "SourceNotReady", "lastTransitionTime": "2026-01-01T00:00:00Z", "message": "GitSource ns/s does not exist"}]);
     echo.status = Some(serde_json::from_value(json!({"conditions": condition})).unwrap());
     assert!(world.apply_sync(echo).is_empty(), "it has been said");
     assert_eq!(world.next(), None);
@@ -145,7 +148,7 @@ async fn an_explanation_that_could_not_be_written_is_said_again_and_not_at_once(
     let actions = world.wait(1);
     let Some(crate::engine::Action::Explain(explanation)) = actions.first() else { panic!("{:?}", words(&actions)) };
     let mut written = world.sync("a", "s", json!({}));
-    written.status = Some(passing::unready(&explanation.sync, &explanation.message, world.now));
+    written.status = Some(passing::unready(&explanation.sync, &explanation.why, world.now));
     assert!(world.handle(explained(Some(Box::new(written)))).is_empty());
     assert_eq!(world.next(), None);
     assert!(world.wait(3_600).is_empty());
@@ -157,10 +160,11 @@ async fn an_explanation_of_another_spec_forgets_what_the_old_source_counted() {
     let mut sync = world.sync("a", "s", json!({}));
     let status = json!({"observedGeneration": sync.metadata.generation, "lastAttemptedSequence": 7, "lastAppliedRevision": "main@sha1:1"});
     sync.status = Some(serde_json::from_value(status).unwrap());
-    let said = passing::unready(&sync, "the source is gone", world.now);
+    let why = Why { reason: "SourceNotReady", message: "the source is gone".to_owned(), stalled: false };
+    let said = passing::unready(&sync, &why, world.now);
     assert_eq!((said.last_attempted_sequence, said.last_applied_revision.as_deref()), (Some(7), Some("main@sha1:1")));
     sync.metadata.generation = Some(1);
-    let said = passing::unready(&sync, "the source is gone", world.now);
+    let said = passing::unready(&sync, &why, world.now);
     assert_eq!((said.last_attempted_sequence, said.observed_generation), (None, Some(1)));
 }
 
@@ -253,6 +257,7 @@ async fn what_the_last_pass_of_a_deleted_sync_claims_is_nobodys() {
         uid: pass(&running).pass.sync.uid(),
         end: End::Superseded,
         object: None,
+        unwritten: false,
         inventory: Some(written),
         reverted: Vec::new(),
     };

@@ -127,6 +127,18 @@ impl World {
         self.engine.handle(event, Moment { now: self.now, dice: 0.5 })
     }
 
+    /// Syncs may name what is in other namespaces.
+    pub(super) fn allow_cross_namespace(&mut self) {
+        self.engine.cross_namespace = true;
+    }
+
+    /// The first pass of these actions ends so, and its status cannot be written.
+    pub(super) fn unwritten(&mut self, actions: &[Action], end: End) -> Vec<Action> {
+        let (uid, inventory, reverted) = (pass(actions).pass.sync.uid(), None, Vec::new());
+        let passed = passing::Passed { uid, end, object: None, unwritten: true, inventory, reverted };
+        self.handle(Event::Passed { sync: pass(actions).pass.key.clone(), passed })
+    }
+
     pub(super) fn wait(&mut self, seconds: i64) -> Vec<Action> {
         self.now += SignedDuration::from_secs(seconds);
         self.handle(Event::Due)
@@ -228,7 +240,8 @@ impl World {
             name: name.to_owned(),
         };
         let reverted = names.iter().map(|name| (id(name), "it was changed by kubectl".to_owned())).collect();
-        let passed = passing::Passed { uid: job.pass.sync.uid(), end, object: None, inventory: None, reverted };
+        let uid = job.pass.sync.uid();
+        let passed = passing::Passed { uid, end, object: None, unwritten: false, inventory: None, reverted };
         self.handle(Event::Passed { sync: job.pass.key.clone(), passed })
     }
 
