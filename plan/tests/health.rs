@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use towline_plan::health::{self, Status};
+use towline_plan::health::{self, Health, Status};
 use towline_plan::manifest;
 use towline_plan::object::{GroupKind, group_version};
 use towline_plan::tree::{File, Tree};
@@ -45,13 +45,27 @@ fn judgement(folder: &Path) -> String {
     for object in objects(&folder.join("object.yaml")) {
         let (kind, name) = (object["kind"].as_str().unwrap(), object["metadata"]["name"].as_str().unwrap());
         let (group, _) = group_version(object["apiVersion"].as_str().unwrap());
-        text.push_str(&format!("{kind}/{name} {}\n", health::judge(&object)));
+        let judged = health::judge(&object);
+        text.push_str(&format!("{kind}/{name} {judged}\n"));
+        if folder.join("pods.yaml").exists() {
+            text.push_str(&with_pods(&object, &judged, &objects(&folder.join("pods.yaml"))));
+        }
         // A kind that is not watched with bodies is current as soon as it exists.
         if !health::has_rule(&GroupKind::new(group, kind)) {
             text.push_str(&format!("{kind} is not watched with bodies\n"));
         }
     }
     text
+}
+
+/// What the agent does with a workload that does not progress: lists its Pods and judges again.
+fn with_pods(workload: &Value, judged: &Health, pods: &[Value]) -> String {
+    let Some(selector) = health::selector_of(workload) else {
+        return "its Pods are not asked\n".to_owned();
+    };
+    let pods: Vec<Value> = pods.iter().filter(|pod| selector.matches(pod)).cloned().collect();
+    let namespace = selector.namespace();
+    format!("{} Pods of {selector} in {namespace}\n  {}\n", pods.len(), health::judge_pods(judged, &pods))
 }
 
 fn objects(file: &Path) -> Vec<Value> {
@@ -187,6 +201,18 @@ proptest! {
         let health = health::judge(&object);
         prop_assert!(!health.reason.is_empty() && !health.message.is_empty(), "{health:?}");
         prop_assert!(health.message.chars().count() <= health::MESSAGE_CHARS_MAX && !health.message.contains('\n'));
+    }
+
+    #[test]
+    fn no_pods_make_it_panic_nor_a_healthy_workload_fail(object in any_object(), pods in prop::collection::vec(any_object(), 0..4)) {
+        let judged = health::judge(&object);
+        let selector = health::selector_of(&object);
+        prop_assert!(selector.is_none_or(|s| !s.to_string().is_empty()));
+        let again = health::judge_pods(&judged, &pods);
+        if judged.status != Status::InProgress {
+            prop_assert_eq!(again.status, judged.status);
+        }
+        prop_assert!([Status::InProgress, Status::Failed].contains(&again.status) || again == judged);
     }
 
     #[test]

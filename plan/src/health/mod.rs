@@ -12,6 +12,7 @@ mod generic;
 mod jobs;
 mod network;
 mod pod;
+mod pods;
 mod policy;
 mod rule;
 mod status;
@@ -25,6 +26,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::object::{GroupKind, group_version};
+pub use pods::{PodSelector, judge_pods, selector_of};
 use rule::Rule;
 
 /// How far an object is. The words are those of kstatus.

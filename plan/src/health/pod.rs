@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::Health;
 use super::generic::phase;
-use super::status::{condition, count, text};
+use super::status::{condition, count, counted, text};
 
 /// Why a container does not run, worst first.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -99,18 +99,18 @@ fn waiting(pod: &Value, container: &Value) -> Option<Trouble> {
         let restarts = count(container, "/restartCount");
         // A container of a Job ends and starts again until the Job itself gives up: its back-off limit is the one that counts.
         let restarted_for_ever = matches!(text(pod, "/spec/restartPolicy"), None | Some("Always"));
-        let past = back_off_seconds(told).map_or(restarts >= RESTARTS_MAX, |seconds| seconds >= BACK_OFF_SECONDS_MAX);
+        let wait = back_off(told);
+        let past = wait.map_or(restarts >= RESTARTS_MAX, |(_, seconds)| seconds >= BACK_OFF_SECONDS_MAX);
         let how = last_end(container).unwrap_or_else(|| "ended".to_owned());
-        return trouble(
-            restarted_for_ever && past,
-            format!("container {name} {how}, restarted {restarts} times{said}"),
-        );
+        let next = wait.map_or(said, |(text, _)| format!(", waits {text} before it starts again"));
+        let restarts = counted(restarts, "time");
+        return trouble(restarted_for_ever && past, format!("container {name} {how}, restarted {restarts}{next}"));
     }
     None
 }
 
-/// `back-off 2m40s restarting failed container=…`, as kubelets write it.
-fn back_off_seconds(message: &str) -> Option<u64> {
+/// `back-off 2m40s restarting failed container=…`, as kubelets write it: the text and its seconds.
+fn back_off(message: &str) -> Option<(&str, u64)> {
     let duration = message.strip_prefix("back-off ")?.split(' ').next()?;
     let (mut seconds, mut number) = (0_u64, String::new());
     for character in duration.chars() {
@@ -127,7 +127,7 @@ fn back_off_seconds(message: &str) -> Option<u64> {
         seconds = seconds.checked_add(number.parse::<u64>().ok()?.checked_mul(unit)?)?;
         number.clear();
     }
-    number.is_empty().then_some(seconds)
+    number.is_empty().then_some((duration, seconds))
 }
 
 /// How a container ended last: `ended with exit code 1 (Error)`.
