@@ -12,6 +12,7 @@ pub mod decide;
 pub mod depends;
 pub mod desired;
 pub mod display;
+pub mod expression;
 pub mod health;
 pub mod identity;
 pub mod inventory;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use towline_plan::health::{self, Health, Status};
+use towline_plan::health::{self, Health, HealthExprs, HealthRules, Status};
 use towline_plan::manifest;
 use towline_plan::object::{GroupKind, group_version};
 use towline_plan::tree::{File, Tree};
@@ -42,20 +42,42 @@ fn failure(folder: &Path, update: bool) -> Option<String> {
 
 fn judgement(folder: &Path) -> String {
     let mut text = String::new();
+    let rules = match rules(folder) {
+        Ok(rules) => rules,
+        Err(mistakes) => return mistakes,
+    };
     for object in objects(&folder.join("object.yaml")) {
         let (kind, name) = (object["kind"].as_str().unwrap(), object["metadata"]["name"].as_str().unwrap());
         let (group, _) = group_version(object["apiVersion"].as_str().unwrap());
-        let judged = health::judge(&object);
+        let judged = rules.judge(&object);
         text.push_str(&format!("{kind}/{name} {judged}\n"));
         if folder.join("pods.yaml").exists() {
             text.push_str(&with_pods(&object, &judged, &objects(&folder.join("pods.yaml"))));
         }
         // A kind that is not watched with bodies is current as soon as it exists.
-        if !health::has_rule(&GroupKind::new(group, kind)) {
+        if !rules.need_bodies(&GroupKind::new(group, kind)) {
             text.push_str(&format!("{kind} is not watched with bodies\n"));
         }
     }
     text
+}
+
+/// A Sync's `healthCheckExprs`, if the folder has some.
+fn rules(folder: &Path) -> Result<HealthRules, String> {
+    let Ok(yaml) = fs::read_to_string(folder.join("exprs.yaml")) else { return Ok(HealthRules::default()) };
+    let exprs: Vec<Value> = serde_saphyr::from_str(&yaml).unwrap();
+    let text = |value: &Value, key: &str| value[key].as_str().map(str::to_owned);
+    let exprs: Vec<HealthExprs> = exprs
+        .iter()
+        .map(|value| HealthExprs {
+            api_version: text(value, "apiVersion").unwrap(),
+            kind: text(value, "kind").unwrap(),
+            in_progress: text(value, "inProgress"),
+            failed: text(value, "failed"),
+            current: text(value, "current").unwrap_or_default(),
+        })
+        .collect();
+    HealthRules::compile(&exprs).map_err(|errors| errors.iter().map(|e| format!("mistake: {e}\n")).collect())
 }
 
 /// What the agent does with a workload that does not progress: lists its Pods and judges again.

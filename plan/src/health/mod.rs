@@ -14,7 +14,9 @@ mod network;
 mod pod;
 mod pods;
 mod policy;
+mod ready;
 mod rule;
+mod rules;
 mod status;
 mod storage;
 mod workloads;
@@ -27,7 +29,9 @@ use serde_json::Value;
 
 use crate::object::{GroupKind, group_version};
 pub use pods::{PodSelector, judge_pods, selector_of};
+pub use ready::ReadyExpr;
 use rule::Rule;
+pub use rules::{HealthExprs, HealthRules, RuleError};
 
 /// How far an object is. The words are those of kstatus.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
