@@ -7,6 +7,7 @@ use crate::api::ResourceExt as _;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use towline_plan::check::Held;
+use towline_plan::letting::ANNOTATION_PRUNE_CONFIRMED;
 use towline_plan::object::{GroupKind, ObjectId};
 use towline_plan::schedule::sync::Trigger;
 use towline_plan::wait::Wait;
@@ -112,6 +113,10 @@ fn held_text(pass: &Pass, held: &Held, objects: &[ObjectId]) -> String {
             api::ACCEPT_INVENTORY
         ),
         Held::Unapplied => format!("{names} are deleted when everything else is applied"),
+        Held::Unconfirmed => format!(
+            "{revision} is applied; {names} ask for a confirmation before they are deleted: annotate them with \
+             {ANNOTATION_PRUNE_CONFIRMED}=true"
+        ),
     }
 }
 

@@ -63,6 +63,8 @@ pub enum Held {
     Rebuilt { digest: String },
     /// Not all objects could be applied: what replaces the old ones may be missing.
     Unapplied,
+    /// These ask for a confirmation; all others go.
+    Unconfirmed,
 }
 
 impl Held {
@@ -74,6 +76,7 @@ impl Held {
             Self::Emptied { .. } => "emptied",
             Self::Rebuilt { .. } => "rebuilt",
             Self::Unapplied => "unapplied",
+            Self::Unconfirmed => "unconfirmed",
         }
     }
 }
@@ -135,6 +138,18 @@ impl CheckedPlan {
         self.held.as_ref()
     }
 
+    /// What goes before objects of a stage are applied, of what stages before it did not take yet.
+    #[must_use]
+    pub fn early(&self, stage: Stage) -> Vec<&PruneStep> {
+        if self.held.is_some() {
+            return Vec::new();
+        }
+        let goes = |step: &&PruneStep| {
+            matches!(step.prune, Prune::Delete { early: true, .. }) && order::stage(&step.id.kind) <= stage
+        };
+        self.prune.iter().filter(goes).collect()
+    }
+
     /// What must be written before anything is created.
     #[must_use]
     pub fn inventory(&self) -> &Inventory {
@@ -144,7 +159,7 @@ impl CheckedPlan {
     /// Whether the plan changes nothing and has nothing to say.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.prune.iter().all(|step| matches!(step.prune, Prune::Keep(_) | Prune::HandOver(_)))
+        self.prune.iter().all(|step| matches!(step.prune, Prune::Keep(_) | Prune::HandOver(_) | Prune::Ask))
             && self.stages.iter().flat_map(|(_, steps)| steps).all(|step| step.apply == Apply::Keep)
     }
 }

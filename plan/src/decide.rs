@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::claims::Claims;
 use crate::desired::Desired;
 use crate::inventory::{Entry, Inventory, State};
-use crate::object::{ObjectId, SyncKey};
+use crate::object::{GroupKind, ObjectId, SyncKey};
 use crate::observed::{Judgement, Observed};
 use crate::order;
 use crate::part::{Prune, PruneRules, PruneStep, part_with};
@@ -27,7 +27,7 @@ pub enum Apply {
     Configure,
     /// Git did not change, the cluster did: what happened to it, in words.
     Revert(String),
-    /// Judged when the stages before it are done.
+    /// Judged when the stages before it are done, and what goes before its own is deleted.
     WhenDefined,
     /// The API server refuses it; its stage is not begun.
     Refuse(String),
@@ -109,7 +109,6 @@ pub fn decide(situation: Situation<'_>) -> Plan {
         })
         .collect();
     let apply = wait_for_earlier_stages(apply);
-    forget_what_changes(&mut ahead, &apply);
     let wanted: HashSet<&ObjectId> = apply.iter().map(|step| &step.desired.id).collect();
     let mut left: Vec<PruneStep> = inventory
         .0
@@ -127,6 +126,8 @@ pub fn decide(situation: Situation<'_>) -> Plan {
         }
     }
     left.sort_by(|a, b| order::key(&b.id).cmp(&order::key(&a.id)));
+    let apply = wait_for_early_deletions(apply, &left);
+    forget_what_changes(&mut ahead, &apply);
     Plan { apply, prune: left, inventory: ahead, owned: inventory.0.len() }
 }
 
@@ -141,6 +142,18 @@ fn wait_for_earlier_stages(mut steps: Vec<ApplyStep>) -> Vec<ApplyStep> {
     };
     for step in &mut steps {
         if matches!(step.apply, Apply::Refuse(_) | Apply::HoldBack(_)) && first < order::stage(&step.desired.id.kind) {
+            step.apply = Apply::WhenDefined;
+        }
+    }
+    steps
+}
+
+/// What an object was refused for may be what another of its kind still holds, a port for example, and is about to give up.
+fn wait_for_early_deletions(mut steps: Vec<ApplyStep>, left: &[PruneStep]) -> Vec<ApplyStep> {
+    let early = left.iter().filter(|step| matches!(step.prune, Prune::Delete { early: true, .. }));
+    let kinds: HashSet<&GroupKind> = early.map(|step| &step.id.kind).collect();
+    for step in steps.iter_mut().filter(|step| kinds.contains(&step.desired.id.kind)) {
+        if matches!(step.apply, Apply::Refuse(_)) {
             step.apply = Apply::WhenDefined;
         }
     }
@@ -201,7 +214,7 @@ pub fn takes_over(entry: Option<&Entry>, judgement: Option<&Judgement>) -> bool 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::object::{GroupKind, Origin};
+    use crate::object::Origin;
 
     #[test]
     fn what_is_about_to_change_has_no_digest_ahead_of_it() {

@@ -6,10 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
+use crate::letting::ANNOTATION_RECONCILE;
 use crate::manifest::{Manifest, Mistake};
 use crate::object::{
-    ANNOTATION_RECONCILE, GroupKind, LABEL_SYNC_NAME, LABEL_SYNC_NAMESPACE, ObjectId, Origin, SyncKey, digest,
-    group_version,
+    GroupKind, LABEL_SYNC_NAME, LABEL_SYNC_NAMESPACE, ObjectId, Origin, SyncKey, digest, group_version,
 };
 use crate::order;
 

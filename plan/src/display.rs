@@ -8,6 +8,7 @@ use crate::check::{CheckedPlan, Entry, Held, entry};
 use crate::decide::{Apply, ApplyStep};
 use crate::order::Stage;
 use crate::part::{Prune, PruneStep};
+use crate::waves::{Wave, waves};
 
 impl fmt::Display for CheckedPlan {
     /// One line a step: `create ConfigMap/shop/web (web.yaml:1)`, and why, where there is something to say.
@@ -31,6 +32,7 @@ impl fmt::Display for CheckedPlan {
         if !self.prune().is_empty() {
             writeln!(f, "no longer in Git")?;
             self.prune().iter().try_for_each(|step| write_prune(f, step))?;
+            waves(self.prune()).iter().try_for_each(|wave| write_wave(f, wave))?;
         }
         match self.held() {
             Some(held) => writeln!(f, "nothing is deleted: {held}"),
@@ -51,6 +53,7 @@ impl fmt::Display for Held {
                 write!(f, "the inventory was lost and rebuilt, and nobody has accepted {digest} yet")
             }
             Self::Unapplied => f.write_str("not everything Git wants can be applied"),
+            Self::Unconfirmed => f.write_str("nobody has confirmed it"),
         }
     }
 }
@@ -86,13 +89,26 @@ fn write_apply(f: &mut fmt::Formatter<'_>, step: &ApplyStep) -> fmt::Result {
 
 fn write_prune(f: &mut fmt::Formatter<'_>, step: &PruneStep) -> fmt::Result {
     let (word, why) = match &step.prune {
-        Prune::Delete { uid: _ } => ("delete", ""),
+        Prune::Delete { uid: _, early: false } => ("delete", ""),
+        Prune::Delete { uid: _, early: true } => ("delete early", ""),
+        Prune::Going => ("going", ""),
+        Prune::Ask => ("ask", "it waits for the annotation towline.dev/prune-confirmed"),
         Prune::Forget(why) => ("forget", why.as_str()),
         Prune::Keep(why) => ("keep", why.as_str()),
         Prune::HandOver(why) => ("hand over", why.as_str()),
     };
     write!(f, "  {word} {}", step.id)?;
     write_why(f, why)
+}
+
+/// What waits for others to be gone; the rest goes in the order it is listed.
+fn write_wave(f: &mut fmt::Formatter<'_>, wave: &Wave<'_>) -> fmt::Result {
+    if wave.after.is_empty() {
+        return Ok(());
+    }
+    let list = |ids: Vec<String>| ids.join(", ");
+    let after = list(wave.after.iter().map(ToString::to_string).collect());
+    writeln!(f, "  once {after} is gone: {}", list(wave.steps.iter().map(|step| step.id.to_string()).collect()))
 }
 
 fn write_why(f: &mut fmt::Formatter<'_>, why: &str) -> fmt::Result {

@@ -6,6 +6,7 @@
 //!                             Observed (reads) ┘
 //! ```
 pub mod adopt;
+pub mod awaited;
 pub mod check;
 pub mod claims;
 pub mod decide;
@@ -16,6 +17,7 @@ pub mod expression;
 pub mod health;
 pub mod identity;
 pub mod inventory;
+pub mod letting;
 pub mod manifest;
 pub mod object;
 pub mod observed;
@@ -26,3 +28,4 @@ pub mod schedule;
 pub mod tree;
 pub mod wait;
 pub mod watched;
+pub mod waves;

@@ -11,10 +11,6 @@ use sha2::{Digest as _, Sha256};
 pub const LABEL_SYNC_NAME: &str = "towline.dev/sync-name";
 /// The namespace of the Sync an object belongs to, by label.
 pub const LABEL_SYNC_NAMESPACE: &str = "towline.dev/sync-namespace";
-/// On a live object: `disabled` keeps it when it leaves Git.
-pub const ANNOTATION_PRUNE: &str = "towline.dev/prune";
-/// On an object: `disabled` leaves it alone altogether.
-pub const ANNOTATION_RECONCILE: &str = "towline.dev/reconcile";
 
 /// A Sync by namespace and name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

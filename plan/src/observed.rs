@@ -7,6 +7,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 
+use crate::letting::Letting;
 use crate::object::{ObjectId, SyncKey};
 
 /// The field manager Towline applies with.
@@ -40,8 +41,10 @@ pub struct Live {
     /// Towline applied fields of it. Controllers copy labels (a Service's to its EndpointSlices, a custom resource's to what
     /// it stands for): labels alone make nothing ours.
     pub applied: bool,
-    /// `towline.dev/prune: disabled`, or `towline.dev/reconcile: disabled`, on the live object.
-    pub prune_disabled: bool,
+    /// What its annotations say of its deletion.
+    pub letting: Letting,
+    /// It is deleted and not gone yet.
+    pub deleting: bool,
     pub last_writer: Option<Writer>,
 }
 

@@ -6,6 +6,7 @@
 use serde::Serialize;
 
 use crate::claims::Claims;
+use crate::letting::{ANNOTATION_PRUNE, Letting};
 use crate::object::{GroupKind, ObjectId, SyncKey};
 use crate::observed::Seen;
 
@@ -16,7 +17,13 @@ pub enum Prune {
     Delete {
         #[serde(skip)]
         uid: String,
+        /// Before the stage of its kind is applied, and not after everything.
+        early: bool,
     },
+    /// It is deleted already and not gone yet.
+    Going,
+    /// It asks for a person's confirmation: it stays in the inventory until that is there.
+    Ask,
     /// It leaves the inventory and is not touched.
     Forget(String),
     /// It stays in the inventory and is not touched.
@@ -83,7 +90,7 @@ pub fn part_with(id: &ObjectId, sync: &SyncKey, seen: Option<&Seen>, claims: &Cl
     if !rules.enabled {
         return Prune::Forget("pruning is off".to_owned());
     }
-    if live.prune_disabled {
+    if live.letting == Letting::Never {
         return Prune::Forget(
             "an annotation keeps it: towline.dev/prune or towline.dev/reconcile: disabled".to_owned(),
         );
@@ -97,5 +104,16 @@ pub fn part_with(id: &ObjectId, sync: &SyncKey, seen: Option<&Seen>, claims: &Cl
             "its loss may be loss of data: name {kind} in prunePolicy.allowKinds to delete it"
         ));
     }
-    Prune::Delete { uid: live.uid.clone() }
+    // What is decided about the living no longer matters to it.
+    if live.deleting {
+        return Prune::Going;
+    }
+    match live.letting {
+        Letting::Late | Letting::Never => Prune::Delete { uid: live.uid.clone(), early: false },
+        Letting::Early => Prune::Delete { uid: live.uid.clone(), early: true },
+        Letting::Asks => Prune::Ask,
+        Letting::Unreadable => Prune::Keep(format!(
+            "its annotation {ANNOTATION_PRUNE} says what nobody understands: disabled, confirm, early and enabled are known"
+        )),
+    }
 }

@@ -185,6 +185,7 @@ fn is_newer(a: &str, b: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::letting::Letting;
 
     fn id() -> ObjectId {
         ObjectId { kind: GroupKind::new("", "ConfigMap"), namespace: Some("ns".into()), name: "c".into() }
@@ -201,7 +202,8 @@ mod tests {
             fingerprint,
             owner: Some(sync()),
             applied: true,
-            prune_disabled: false,
+            letting: Letting::Late,
+            deleting: false,
             last_writer: None,
         }
     }

@@ -9,9 +9,11 @@ use towline_plan::check::{Ceiling, check};
 use towline_plan::claims::Claims;
 use towline_plan::decide::Apply;
 use towline_plan::inventory::Inventory;
+use towline_plan::letting::Letting;
 use towline_plan::object::ObjectId;
 use towline_plan::order;
 use towline_plan::part::Prune;
+use towline_plan::waves::waves;
 use world::{Git, World, sync, world};
 
 /// Every way a ceiling is given.
@@ -59,7 +61,7 @@ proptest! {
             prop_assert!(world.inventory.0.contains_key(&step.id), "{} is not owned", step.id);
             let live = world.cluster.get(&step.id).expect("what is deleted is there");
             prop_assert_eq!(live.owner.as_ref(), Some(&sync("a")));
-            prop_assert!(!live.protected && step.id.kind.kind != "PersistentVolumeClaim", "{}", step.id);
+            prop_assert!(matches!(live.letting, Letting::Late | Letting::Early) && step.id.kind.kind != "PersistentVolumeClaim", "{}", step.id);
         }
     }
 
@@ -79,6 +81,21 @@ proptest! {
             Ceiling::Percent(percent) => prop_assert!((deletions - 1) * 100 < owned * percent as usize),
             Ceiling::Lifted => {}
         }
+    }
+
+    /// Every deletion has its turn, once, and waits for nothing that comes later.
+    #[test]
+    fn every_deletion_has_its_turn(world in world()) {
+        let plan = world.plan(&sync("a"), &Claims::default());
+        let mut before = BTreeSet::new();
+        for wave in waves(&plan.prune) {
+            prop_assert!(wave.after.iter().all(|id| before.contains(id)));
+            for step in wave.steps {
+                prop_assert!(before.insert(&step.id), "{} has two turns", step.id);
+            }
+        }
+        let deletions = plan.prune.iter().filter(|s| matches!(s.prune, Prune::Delete { .. } | Prune::Going)).count();
+        prop_assert_eq!(before.len(), deletions);
     }
 
     /// An agent killed after any number of steps: everything it made is in the inventory it wrote before the first.

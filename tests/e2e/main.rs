@@ -20,6 +20,7 @@ mod forged;
 mod git_faults;
 mod history;
 mod inventory;
+mod letting_go;
 mod look;
 mod metrics;
 mod nats_outage;

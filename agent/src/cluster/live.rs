@@ -5,7 +5,8 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use kube::core::{ObjectMeta, PartialObjectMeta};
 use kube::{ResourceExt as _, core::DynamicObject};
-use towline_plan::object::{ANNOTATION_PRUNE, ANNOTATION_RECONCILE, LABEL_SYNC_NAME, LABEL_SYNC_NAMESPACE, SyncKey};
+use towline_plan::letting::{ANNOTATION_PRUNE_CONFIRMED, Letting};
+use towline_plan::object::{LABEL_SYNC_NAME, LABEL_SYNC_NAMESPACE, SyncKey};
 use towline_plan::observed::{FIELD_MANAGER, Live, Writer};
 
 pub(super) type Meta = PartialObjectMeta<DynamicObject>;
@@ -14,7 +15,7 @@ pub(super) type Meta = PartialObjectMeta<DynamicObject>;
 pub(super) fn live(meta: &Meta) -> Live {
     let labels = meta.labels();
     let label = |key: &str| labels.get(key).filter(|value| !value.is_empty()).cloned();
-    let disabled = |annotation: &str| meta.annotations().get(annotation).is_some_and(|value| value == "disabled");
+    let annotations = meta.annotations();
     let owner = label(LABEL_SYNC_NAME).zip(label(LABEL_SYNC_NAMESPACE));
     Live {
         uid: meta.uid().unwrap_or_default(),
@@ -22,7 +23,8 @@ pub(super) fn live(meta: &Meta) -> Live {
         fingerprint: fingerprint(&meta.metadata),
         owner: owner.map(|(name, namespace)| SyncKey { namespace, name }),
         applied: meta.managed_fields().iter().any(is_our_apply),
-        prune_disabled: disabled(ANNOTATION_PRUNE) || disabled(ANNOTATION_RECONCILE),
+        letting: Letting::of(|key| annotations.get(key).map(String::as_str), confirmed_in_git(meta.managed_fields())),
+        deleting: meta.metadata.deletion_timestamp.is_some(),
         last_writer: last_writer(meta.managed_fields()),
     }
 }
@@ -60,6 +62,13 @@ fn writes(entries: &[ManagedFieldsEntry]) -> impl Iterator<Item = &ManagedFields
 
 fn is_our_apply(entry: &ManagedFieldsEntry) -> bool {
     entry.manager.as_deref() == Some(FIELD_MANAGER) && entry.operation.as_deref() == Some("Apply")
+}
+
+/// Whether the confirmation of a deletion is one of the fields Towline applied.
+fn confirmed_in_git(entries: &[ManagedFieldsEntry]) -> bool {
+    let key = format!("f:{ANNOTATION_PRUNE_CONFIRMED}");
+    let fields = entries.iter().filter(|e| is_our_apply(e)).filter_map(|e| e.fields_v1.as_ref());
+    fields.map(|fields| &fields.0["f:metadata"]["f:annotations"]).any(|annotations| annotations.get(&key).is_some())
 }
 
 fn last_writer(entries: &[ManagedFieldsEntry]) -> Option<Writer> {

@@ -85,11 +85,18 @@ impl Cluster {
         }
     }
 
-    /// Deletes exactly the object that was looked at.
+    /// Deletes exactly the object that was looked at. Answers whether it is gone already: finalizers, and Pods that end, take
+    /// their time.
     ///
     /// # Errors
     /// It changed or was replaced since (a conflict), or the API server refuses.
-    pub async fn delete(&self, served: &Served, id: &ObjectId, version: &str, seen: &Live) -> Result<(), RequestError> {
+    pub async fn delete(
+        &self,
+        served: &Served,
+        id: &ObjectId,
+        version: &str,
+        seen: &Live,
+    ) -> Result<bool, RequestError> {
         let params = DeleteParams {
             propagation_policy: Some(PropagationPolicy::Background),
             preconditions: Some(Preconditions {
@@ -99,7 +106,8 @@ impl Cluster {
             ..DeleteParams::default()
         };
         let api = self.objects(served, id, version)?;
-        bounded(|| format!("deleting {id}"), api.delete(&id.name, &params)).await.map(drop)
+        // The object for as long as it is there; a Status once it is not.
+        bounded(|| format!("deleting {id}"), api.delete(&id.name, &params)).await.map(|answer| answer.is_right())
     }
 
     /// Whether a custom resource definition is established: its kinds can be used.

@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, watch};
 use towline_daemon::BoxError;
 use towline_daemon::shutdown::Shutdown;
 use towline_daemon::tasks::{Tasks, WhenItEnds};
+use towline_plan::awaited::{Awaited, Until};
 use towline_plan::object::{GroupKind, LABEL_SYNC_NAME, ObjectId, SyncKey};
 use towline_plan::observed::Live;
 use towline_plan::watched::Watched;
@@ -42,12 +43,15 @@ pub enum Movement {
     Drift,
     /// Something that a pass may wait for: an object's health, or its end.
     Progress,
+    /// An object that its last pass ended waiting for, by name.
+    Awaited,
 }
 
 /// The watches of one cluster, cheap to clone.
 #[derive(Clone)]
 pub struct Watches {
     pub watched: Arc<Mutex<Watched>>,
+    awaited: Arc<Mutex<Awaited>>,
     running: Arc<Mutex<HashMap<GroupKind, Running>>>,
     moved: mpsc::UnboundedSender<Moved>,
     tasks: Tasks,
@@ -69,7 +73,7 @@ impl Watches {
     /// is said once until the Sync's next pass.
     #[must_use]
     pub fn new(tasks: Tasks, shutdown: Shutdown, moved: mpsc::UnboundedSender<Moved>) -> Self {
-        Self { watched: Arc::default(), running: Arc::default(), moved, tasks, shutdown }
+        Self { watched: Arc::default(), awaited: Arc::default(), running: Arc::default(), moved, tasks, shutdown }
     }
 
     /// Makes sure that a kind is watched, in a version that is served; the answer shows how far that is. `None` for a kind
@@ -132,6 +136,21 @@ impl Watches {
         if locked(&self.watched).remember(sync, id, digest, answer) {
             self.say_drift([sync.clone()]);
         }
+    }
+
+    /// A pass of the Sync begins, which will say anew what it waits for.
+    pub fn expect_nothing(&self, sync: &SyncKey) {
+        locked(&self.awaited).forget(sync);
+    }
+
+    /// From now on it is news to the Sync what becomes of an object.
+    pub fn expect(&self, sync: &SyncKey, id: &ObjectId, until: Until) {
+        locked(&self.awaited).expect(sync, id, until);
+    }
+
+    /// What a Sync waits for has come.
+    pub fn say_awaited(&self, sync: &SyncKey) {
+        let _ = self.moved.send(Moved { sync: sync.clone(), what: Movement::Awaited });
     }
 
     fn say_drift(&self, syncs: impl IntoIterator<Item = SyncKey>) {
@@ -227,12 +246,24 @@ impl Watches {
         }
     }
 
+    /// Who waits for what an event tells. A list may leave out what went while nobody watched.
+    fn news(&self, kind: &GroupKind, event: &watcher::Event<Meta>) -> BTreeSet<SyncKey> {
+        let awaited = locked(&self.awaited);
+        match event {
+            watcher::Event::Init | watcher::Event::InitApply(_) => BTreeSet::new(),
+            watcher::Event::InitDone => awaited.of_kind(kind),
+            watcher::Event::Apply(meta) => awaited.moved(&id(kind, meta), Some(&live(meta))),
+            watcher::Event::Delete(meta) => awaited.moved(&id(kind, meta), None),
+        }
+    }
+
     fn take(&self, kind: &GroupKind, event: watcher::Event<Meta>, stop: &Shutdown) {
         let mut watched = locked(&self.watched);
         // Asked under the lock under which the kind is forgotten: nothing of it comes back after that.
         if stop.is_requested() {
             return;
         }
+        let news = self.news(kind, &event);
         let drifted: BTreeSet<SyncKey> = match event {
             watcher::Event::Init => {
                 watched.begin_list(kind);
@@ -249,6 +280,7 @@ impl Watches {
         };
         drop(watched);
         self.say_drift(drifted);
+        news.iter().for_each(|sync| self.say_awaited(sync));
     }
 }
 
@@ -275,6 +307,8 @@ fn id(kind: &GroupKind, meta: &Meta) -> ObjectId {
 mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
+    use towline_plan::letting::Letting;
+
     use super::super::discovery::tests::served;
     use super::*;
 
@@ -294,7 +328,8 @@ mod tests {
             fingerprint,
             owner: Some(sync.clone()),
             applied: true,
-            prune_disabled: false,
+            letting: Letting::Late,
+            deleting: false,
             last_writer: None,
         };
         locked(&watches.watched).applied(id.clone(), live("10", 1));
@@ -393,7 +428,8 @@ mod tests {
             fingerprint: 1,
             owner: Some(sync("owns")),
             applied: true,
-            prune_disabled: false,
+            letting: Letting::Late,
+            deleting: false,
             last_writer: None,
         };
         let id = ObjectId { kind: kind(), namespace: None, name: "w".to_owned() };

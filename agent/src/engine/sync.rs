@@ -190,6 +190,7 @@ impl Engine {
             }
             // Nobody waits for it.
             Movement::Progress => {}
+            Movement::Awaited => entry.schedule.want(Trigger::Progress),
         }
     }
 

@@ -15,7 +15,7 @@ use towline_plan::order::Stage;
 use towline_plan::redact::Redactor;
 
 use super::inventory::{self, Loaded, Lost};
-use super::outcome::{Action, Deed, End, Failure, Reason};
+use super::outcome::{Action, Deed, End, Failure};
 use super::prune::Left;
 use super::{Context, Pass, observe};
 use crate::api::Inventory;
@@ -47,6 +47,8 @@ pub(super) struct Work<'a> {
     pub owned: Owned,
     pub actions: Vec<Action>,
     pub problems: Vec<String>,
+    /// What is deleted, not gone yet, and needed gone before something else.
+    pub going: BTreeSet<ObjectId>,
 }
 
 /// A step with nothing left to wait for.
@@ -77,37 +79,38 @@ pub(super) async fn apply(
             Some(inventory::write(cx, pass, record, ahead, rebuilt.as_deref(), None).await?)
         }
     };
-    let mut work = Work { cx, pass, redactor, served, owned: ahead.clone(), actions: Vec::new(), problems: Vec::new() };
-    let whole = work.stages(plan.stages()).await;
+    cx.watches.expect_nothing(&pass.key);
+    let (actions, problems, going) = (Vec::new(), Vec::new(), BTreeSet::new());
+    let mut work = Work { cx, pass, redactor, served, owned: ahead.clone(), actions, problems, going };
+    let mut left = Left::default();
+    let whole = work.stages(&plan, &mut left).await;
     drop(timing);
-    let left = match whole && !pass.halt.is_cancelled() {
-        true => work.prune(&plan).await,
-        false => Left::default(),
-    };
+    if whole && !pass.halt.is_cancelled() {
+        left = work.prune(&plan).await;
+    }
     let end = if pass.halt.is_cancelled() {
         End::Superseded
-    } else if !whole {
+    } else if !whole && left.is_nothing() {
         End::Failed(Failure::reconciliation(work.problems.join("\n")))
-    } else if left.failed {
-        End::Failed(Failure { reason: Reason::PruneFailed, message: work.problems.join("\n"), retryable: true })
     } else {
-        match plan.held() {
-            Some(why) => End::Held(why.clone(), left.held),
-            None => End::Succeeded,
-        }
+        left.end(pass, plan.held(), &work.problems)
     };
     Ok(Done { end, actions: work.actions, kept: left.kept, owned: work.owned, record, rebuilt, lost })
 }
 
 impl Work<'_> {
     /// Answers whether every object of every stage was applied.
-    async fn stages(&mut self, stages: &[(Stage, Vec<ApplyStep>)]) -> bool {
+    async fn stages(&mut self, plan: &CheckedPlan, left: &mut Left) -> bool {
+        let stages = plan.stages();
         let kinds = stages
             .iter()
             .flat_map(|(_, steps)| steps)
             .map(|step| (&step.desired.id.kind, step.desired.version.as_str()))
             .collect();
         for (stage, steps) in stages {
+            if !self.prune_early(plan, *stage, left).await {
+                return false;
+            }
             let decided = self.decide(steps).await;
             let how = entry(decided.iter().map(|step| &step.apply));
             for step in &decided {

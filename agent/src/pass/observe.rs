@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use towline_plan::desired::Desired;
 use towline_plan::inventory::Inventory as Owned;
+use towline_plan::letting::Letting;
 use towline_plan::object::{GroupKind, ObjectId};
 use towline_plan::observed::{Found, Judgement, Observed, Seen};
 use towline_plan::redact::Redactor;
@@ -162,7 +163,7 @@ fn refused(object: &Desired, error: &RequestError, redactor: &Redactor) -> Judge
 async fn look(cx: &Context, pass: &Pass, served: &Served, id: &ObjectId, version: &str) -> Result<Seen, RequestError> {
     let seen = locked(&cx.watches.watched).live(id).cloned();
     if let Some(live) =
-        seen.filter(|live| live.applied && !live.prune_disabled && live.owner.as_ref() == Some(&pass.key))
+        seen.filter(|live| live.applied && live.letting != Letting::Never && live.owner.as_ref() == Some(&pass.key))
     {
         return Ok(Seen::Present(live));
     }

@@ -1,15 +1,26 @@
-//! Deletes what Git no longer has, as a checked plan says, after everything else is applied.
+//! Deletes what Git no longer has, as a checked plan says: late, after everything else is applied, or early, where an object
+//! asks for it.
 //!
-//! Knows deletions and the last look before each. Leaves nothing to choose: what happens to an object stands in its step.
+//! Knows deletions, the last look before each, and what has to be gone first. Leaves nothing to choose: what happens to an
+//! object stands in its step.
 
-use towline_plan::check::CheckedPlan;
+use std::collections::BTreeSet;
+
+use futures::StreamExt as _;
+use jiff::Timestamp;
+use towline_plan::awaited::Until;
+use towline_plan::check::{CheckedPlan, Held};
+use towline_plan::letting::Letting;
 use towline_plan::object::ObjectId;
 use towline_plan::order::{self, Stage};
 use towline_plan::part::{Prune, PruneStep};
+use towline_plan::wait::Wait;
+use towline_plan::waves::waves;
 
+use super::Pass;
 use super::apply::{Work, problem};
-use super::outcome::{Action, Deed};
-use crate::cluster::{RequestError, locked};
+use super::outcome::{Action, Deed, End, Failure, Reason};
+use crate::cluster::{CONCURRENT_REQUESTS, RequestError, locked};
 use crate::metrics::Stage as Timed;
 
 /// What pruning left in the cluster.
@@ -19,25 +30,39 @@ pub(super) struct Left {
     pub kept: Vec<(ObjectId, String)>,
     /// Objects whose deletion is held.
     pub held: Vec<ObjectId>,
+    /// Objects whose deletion somebody has to confirm.
+    pub unconfirmed: Vec<ObjectId>,
+    /// What has to happen before the rest can go.
+    pub waits: Vec<Wait>,
     /// Something could not be deleted.
     pub failed: bool,
 }
 
+/// What came of one deletion.
+enum Gone {
+    /// It is gone; `false`: it was before we came.
+    Yes(bool),
+    /// It is deleted, `true` just now, and not gone yet.
+    Going(bool),
+}
+
 impl Work<'_> {
-    /// Prunes in the order of the plan.
+    /// Prunes in the order of the plan, reversed stage by reversed stage.
     pub(super) async fn prune(&mut self, plan: &CheckedPlan) -> Left {
         let mut left = Left::default();
         let _timing = (!plan.prune().is_empty()).then(|| self.cx.metrics.time(Timed::Prune));
+        let mut goes = Vec::new();
         for step in plan.prune() {
-            if self.pass.halt.is_cancelled() {
-                break;
-            }
-            match (&step.prune, plan.held()) {
-                (Prune::Delete { .. }, Some(_)) => left.held.push(step.id.clone()),
-                (Prune::Keep(why) | Prune::HandOver(why), _) => left.kept.push((step.id.clone(), why.clone())),
-                (Prune::Delete { .. } | Prune::Forget(_), _) => left.failed |= !self.part(step).await,
+            match &step.prune {
+                Prune::Delete { .. } if plan.held().is_some() => left.held.push(step.id.clone()),
+                Prune::Keep(why) | Prune::HandOver(why) => left.kept.push((step.id.clone(), why.clone())),
+                Prune::Ask => left.unconfirmed.push(step.id.clone()),
+                Prune::Forget(why) => self.let_go(step, Some(Deed::Skipped(why.clone()))),
+                Prune::Delete { .. } | Prune::Going => goes.push(step),
             }
         }
+        self.ask(plan, &left.unconfirmed).await;
+        self.delete_all(&goes, &mut left).await;
         // With a definition its kind goes: its watch ends, and nothing more is asked of it.
         if plan.prune().iter().any(|s| order::stage(&s.id.kind) == Stage::Definitions)
             && let Err(error) = self.cx.rediscover().await
@@ -47,42 +72,169 @@ impl Work<'_> {
         left
     }
 
-    /// Answers whether the step was done.
-    async fn part(&mut self, step: &PruneStep) -> bool {
-        let deed = match &step.prune {
-            Prune::Delete { uid } => match self.delete(step, uid).await {
-                Ok(deed) => deed,
-                Err(why) => {
-                    self.problems.push(why);
-                    return false;
-                }
-            },
-            Prune::Forget(why) => Deed::Skipped(why.clone()),
-            Prune::Keep(_) | Prune::HandOver(_) => return true,
+    /// Deletes what goes before a stage. Answers whether all of it is gone.
+    pub(super) async fn prune_early(&mut self, plan: &CheckedPlan, stage: Stage, left: &mut Left) -> bool {
+        let is_owned = |step: &&PruneStep| self.owned.0.contains_key(&step.id);
+        let goes: Vec<&PruneStep> = plan.early(stage).into_iter().filter(is_owned).collect();
+        self.delete_all(&goes, left).await;
+        let going: Vec<ObjectId> = goes.iter().map(|s| &s.id).filter(|id| self.going.contains(id)).cloned().collect();
+        if !going.is_empty() {
+            left.waits.push(Wait::Gone(going));
+        }
+        left.is_nothing() && !self.pass.halt.is_cancelled()
+    }
+
+    /// Deletes in waves, each at once; stops before one that needs something gone which is not.
+    async fn delete_all(&mut self, steps: &[&PruneStep], left: &mut Left) {
+        let waves = waves(steps.iter().copied());
+        let awaited: BTreeSet<&ObjectId> = waves.iter().flat_map(|wave| &wave.after).copied().collect();
+        for wave in &waves {
+            let going = wave.after.iter().copied().filter(|id| self.going.contains(*id)).cloned().collect::<Vec<_>>();
+            if !going.is_empty() {
+                left.waits.push(Wait::Gone(going));
+                return;
+            }
+            // A deletion that failed is no reason to go on: what comes next may be what it needs.
+            if left.failed || self.pass.halt.is_cancelled() {
+                return;
+            }
+            left.failed |= !self.delete_wave(&wave.steps, &awaited).await;
+        }
+    }
+
+    /// Answers whether everything of it was deleted.
+    async fn delete_wave(&mut self, steps: &[&PruneStep], awaited: &BTreeSet<&ObjectId>) -> bool {
+        let mut whole = true;
+        let answers: Vec<_> = {
+            let work = &*self;
+            let requests: Vec<_> = steps.iter().map(|step| work.delete(step, is_awaited(step, awaited))).collect();
+            futures::stream::iter(requests).buffered(CONCURRENT_REQUESTS).collect().await
         };
-        tracing::info!(object = %step.id, action = deed.word(), "pruned");
+        for (step, answer) in steps.iter().zip(answers) {
+            match answer {
+                None => whole = false,
+                Some(Err(why)) => {
+                    whole = false;
+                    self.problems.push(why);
+                }
+                Some(Ok(Gone::Yes(now))) => self.let_go(step, now.then_some(Deed::Deleted)),
+                // Nothing waits for it: it is on its way, and needs nobody.
+                Some(Ok(Gone::Going(now))) if !is_awaited(step, awaited) => {
+                    self.let_go(step, now.then_some(Deed::Deleted));
+                }
+                Some(Ok(Gone::Going(now))) => {
+                    self.going.insert(step.id.clone());
+                    if now {
+                        self.did(step, Deed::Deleted);
+                    }
+                }
+            }
+        }
+        whole
+    }
+
+    /// An object leaves the inventory.
+    fn let_go(&mut self, step: &PruneStep, deed: Option<Deed>) {
         locked(&self.cx.watches.watched).forget(&step.id);
         self.owned.0.remove(&step.id);
+        self.going.remove(&step.id);
+        if let Some(deed) = deed {
+            self.did(step, deed);
+        }
+    }
+
+    fn did(&mut self, step: &PruneStep, deed: Deed) {
+        tracing::info!(object = %step.id, action = deed.word(), "pruned");
         self.actions.push(Action { id: step.id.clone(), deed });
-        true
     }
 
     /// Deletes an object after a last look: exactly the object that was decided about, still ours, still unprotected.
-    async fn delete(&mut self, step: &PruneStep, uid: &str) -> Result<Deed, String> {
+    /// `None`: the pass was cut short.
+    async fn delete(&self, step: &PruneStep, is_awaited: bool) -> Option<Result<Gone, String>> {
+        if self.pass.halt.is_cancelled() {
+            return None;
+        }
+        let failed = |error: RequestError| problem(self.redactor, &step.id, None, &error);
+        if is_awaited {
+            // Before it is looked at, so that its end is not missed.
+            self.cx.watches.expect(&self.pass.key, &step.id, Until::Gone);
+        }
+        Some(self.delete_seen(step).await.unwrap_or_else(|error| Err(failed(error))))
+    }
+
+    async fn delete_seen(&self, step: &PruneStep) -> Result<Result<Gone, String>, RequestError> {
         let (cluster, id) = (&self.cx.cluster, &step.id);
-        let failed = |error: RequestError| problem(self.redactor, id, None, &error);
-        let Some(live) = cluster.look(&self.served, id, &step.version).await.map_err(failed)? else {
-            return Ok(Deed::Deleted);
+        let Some(live) = cluster.look(&self.served, id, &step.version).await? else {
+            return Ok(Ok(Gone::Yes(matches!(step.prune, Prune::Delete { .. }))));
         };
-        if live.uid != uid || live.owner.as_ref() != Some(&self.pass.key) || !live.applied || live.prune_disabled {
-            return Err(format!("{id} changed hands while it was about to be deleted; it is looked at again"));
+        let uid = match &step.prune {
+            Prune::Delete { uid, .. } => Some(uid),
+            _ => None,
+        };
+        if live.deleting && uid.is_none_or(|uid| *uid == live.uid) {
+            return Ok(Ok(Gone::Going(false)));
+        }
+        let is_unprotected = matches!(live.letting, Letting::Late | Letting::Early);
+        if uid != Some(&live.uid) || live.owner.as_ref() != Some(&self.pass.key) || !live.applied || !is_unprotected {
+            return Ok(Err(format!("{id} changed hands while it was about to be deleted; it is looked at again")));
         }
         // Forgotten first, so that its disappearance is not taken for drift.
         locked(&self.cx.watches.watched).forget(id);
         match cluster.delete(&self.served, id, &step.version, &live).await {
-            Ok(()) => Ok(Deed::Deleted),
-            Err(error) if error.is_not_found() => Ok(Deed::Deleted),
-            Err(error) => Err(failed(error)),
+            Ok(true) => Ok(Ok(Gone::Yes(true))),
+            Ok(false) => Ok(Ok(Gone::Going(true))),
+            Err(error) if error.is_not_found() => Ok(Ok(Gone::Yes(true))),
+            Err(error) => Err(error),
         }
     }
+
+    /// Waits for the answers of those who are asked. One that came meanwhile is noticed at once.
+    async fn ask(&self, plan: &CheckedPlan, unconfirmed: &[ObjectId]) {
+        for step in plan.prune().iter().filter(|step| unconfirmed.contains(&step.id)) {
+            self.cx.watches.expect(&self.pass.key, &step.id, Until::Answered);
+            let seen = self.cx.cluster.look(&self.served, &step.id, &step.version).await;
+            if seen.is_ok_and(|live| live.is_none_or(|live| live.letting != Letting::Asks || live.deleting)) {
+                self.cx.watches.say_awaited(&self.pass.key);
+            }
+        }
+    }
+}
+
+/// Whether something may not go on before the object is gone.
+fn is_awaited(step: &PruneStep, awaited: &BTreeSet<&ObjectId>) -> bool {
+    awaited.contains(&step.id) || matches!(step.prune, Prune::Delete { early: true, .. })
+}
+
+impl Left {
+    /// Whether it stops nothing.
+    pub(super) fn is_nothing(&self) -> bool {
+        !self.failed && self.waits.is_empty()
+    }
+
+    /// How a pass ends whose objects are all applied.
+    pub(super) fn end(&mut self, pass: &Pass, held: Option<&Held>, problems: &[String]) -> End {
+        if self.failed {
+            return End::Failed(Failure { reason: Reason::PruneFailed, message: problems.join("\n"), retryable: true });
+        }
+        if !self.waits.is_empty() {
+            return waiting(pass, std::mem::take(&mut self.waits), Timestamp::now());
+        }
+        match held {
+            Some(why) => End::Held(why.clone(), std::mem::take(&mut self.held)),
+            None if !self.unconfirmed.is_empty() => End::Held(Held::Unconfirmed, std::mem::take(&mut self.unconfirmed)),
+            None => End::Succeeded,
+        }
+    }
+}
+
+/// A wait that has an end fails there.
+fn waiting(pass: &Pass, waits: Vec<Wait>, now: Timestamp) -> End {
+    let timeout: std::time::Duration = pass.sync.spec.timeout.into();
+    let waited = pass.waiting_since.map(|since| now.duration_since(since).as_secs_f64());
+    if waited.is_none_or(|waited| waited < timeout.as_secs_f64()) || !waits.iter().any(Wait::is_bounded) {
+        return End::Waiting(waits);
+    }
+    let waits = waits.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+    let message = format!("{waits}, for more than spec.timeout ({} s)", timeout.as_secs_f64());
+    End::Failed(Failure { reason: Reason::Timeout, message, retryable: true })
 }

@@ -6,7 +6,7 @@ fn plan(deletions: usize, entries: usize, desired: bool) -> Plan {
     let id = |i: usize| ObjectId { kind: GroupKind::new("", "ConfigMap"), namespace: None, name: format!("c{i}") };
     let owned = Owned { version: "v1".into(), uid: None, digest: None, claimed_at: 0, state: State::Applied };
     let prune = (0..deletions)
-        .map(|i| PruneStep { id: id(i), version: "v1".into(), prune: Prune::Delete { uid: "u".into() } })
+        .map(|i| PruneStep { id: id(i), version: "v1".into(), prune: Prune::Delete { uid: "u".into(), early: false } })
         .collect();
     let apply = desired.then(|| step("kept", Apply::Keep)).into_iter().collect();
     Plan { apply, prune, inventory: Inventory((0..entries).map(|i| (id(i), owned.clone())).collect()), owned: entries }

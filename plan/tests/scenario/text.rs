@@ -1,6 +1,7 @@
 //! The words of a scenario's text files, as values. What they mean stands in `scenarios/README.md`.
 
 use towline_plan::desired::{Kinds, Scope};
+use towline_plan::letting::Letting;
 use towline_plan::object::{GroupKind, ObjectId, SyncKey, group_version};
 use towline_plan::observed::{Found, Judgement, Live, Seen, Writer};
 
@@ -88,23 +89,32 @@ pub(crate) fn judgement(id: &ObjectId, says: &str) -> Judgement {
 /// What is known of an object Git no longer has.
 pub(crate) fn seen(id: &ObjectId, says: &str) -> Seen {
     let mut words = says.split_whitespace();
-    let live = |owner: Option<&str>, prune_disabled: bool| Live {
+    let live = |owner: Option<&str>, letting: Letting| Live {
         uid: format!("uid of {id}"),
         resource_version: "1".to_owned(),
         fingerprint: 0,
         owner: owner.map(sync),
         applied: true,
-        prune_disabled,
+        letting,
+        deleting: false,
         last_writer: None,
     };
     match (words.next(), words.next(), words.next()) {
         (Some("absent"), None, None) => Seen::Absent,
         (Some("unknown"), None, None) => Seen::Unknown("its kind is not served now: nothing is known of it".to_owned()),
         (Some("unlabelled"), None, None) => Seen::Unlabelled,
-        (Some("half-labelled"), None, None) => Seen::Present(live(None, false)),
-        (Some("of"), Some(owner), None) => Seen::Present(live(Some(owner), false)),
-        (Some("of"), Some(owner), Some("copied")) => Seen::Present(Live { applied: false, ..live(Some(owner), false) }),
-        (Some("of"), Some(owner), Some("protected")) => Seen::Present(live(Some(owner), true)),
+        (Some("half-labelled"), None, None) => Seen::Present(live(None, Letting::Late)),
+        (Some("of"), Some(owner), None) => Seen::Present(live(Some(owner), Letting::Late)),
+        (Some("of"), Some(owner), Some("copied")) => {
+            Seen::Present(Live { applied: false, ..live(Some(owner), Letting::Late) })
+        }
+        (Some("of"), Some(owner), Some("protected")) => Seen::Present(live(Some(owner), Letting::Never)),
+        (Some("of"), Some(owner), Some("asking")) => Seen::Present(live(Some(owner), Letting::Asks)),
+        (Some("of"), Some(owner), Some("early")) => Seen::Present(live(Some(owner), Letting::Early)),
+        (Some("of"), Some(owner), Some("unreadable")) => Seen::Present(live(Some(owner), Letting::Unreadable)),
+        (Some("of"), Some(owner), Some("going")) => {
+            Seen::Present(Live { deleting: true, ..live(Some(owner), Letting::Late) })
+        }
         _ => panic!("of an object that left Git {says:?} cannot be said"),
     }
 }

@@ -10,6 +10,7 @@ use towline_plan::claims::Claims;
 use towline_plan::decide::{Apply, Plan, Situation, decide};
 use towline_plan::desired::{self, Desired, Kinds, Scope};
 use towline_plan::inventory::{Entry, Inventory, State};
+use towline_plan::letting::Letting;
 use towline_plan::manifest::{self, Manifest};
 use towline_plan::object::{GroupKind, ObjectId, SyncKey};
 use towline_plan::observed::{Found, Judgement, Live, Observed, Seen};
@@ -43,7 +44,7 @@ pub(crate) struct Git(Vec<Written>);
 #[derive(Debug, Clone)]
 pub(crate) struct Object {
     pub(crate) owner: Option<SyncKey>,
-    pub(crate) protected: bool,
+    pub(crate) letting: Letting,
     /// The digest it equals, if it equals one.
     digest: Option<String>,
 }
@@ -72,8 +73,15 @@ pub(crate) fn git() -> impl Strategy<Value = Git> {
 }
 
 /// An object that is there: its owner, protection, and whether it equals what Git has now.
-fn object() -> impl Strategy<Value = (usize, usize, u8, bool, bool)> {
-    (0..KINDS.len(), 0..NAMES.len(), 0..4_u8, prop::bool::weighted(0.2), any::<bool>())
+fn object() -> impl Strategy<Value = (usize, usize, u8, Letting, bool)> {
+    let letting = prop_oneof![
+        6 => Just(Letting::Late),
+        1 => Just(Letting::Early),
+        1 => Just(Letting::Asks),
+        1 => Just(Letting::Never),
+        1 => Just(Letting::Unreadable),
+    ];
+    (0..KINDS.len(), 0..NAMES.len(), 0..4_u8, letting, any::<bool>())
 }
 
 pub(crate) fn world() -> impl Strategy<Value = World> {
@@ -88,10 +96,10 @@ pub(crate) fn world() -> impl Strategy<Value = World> {
             let entry = Entry { version: "v1".into(), uid: None, digest, claimed_at: 10, state: State::Applied };
             world.inventory.0.insert(id(kind, name), entry);
         }
-        for (kind, name, owner, protected, equal) in live {
+        for (kind, name, owner, letting, equal) in live {
             let owner = [None, Some(sync("a")), Some(sync("a")), Some(sync("other"))][usize::from(owner)].clone();
             let digest = wanted.get(&id(kind, name)).filter(|_| equal && owner == Some(sync("a"))).cloned();
-            world.cluster.insert(id(kind, name), Object { owner, protected, digest });
+            world.cluster.insert(id(kind, name), Object { owner, letting, digest });
         }
         world.trouble = trouble.into_iter().map(|(kind, name, refused)| (id(kind, name), refused)).collect();
         world
@@ -180,7 +188,8 @@ impl World {
                 fingerprint: 0,
                 owner: live.owner.clone(),
                 applied: true,
-                prune_disabled: live.protected,
+                letting: live.letting,
+                deleting: false,
                 last_writer: None,
             }),
         };
@@ -208,8 +217,8 @@ impl World {
                 if let Some(entry) = self.inventory.0.get_mut(&id) {
                     (entry.digest, entry.state) = (digest.clone(), State::Applied);
                 }
-                let protected = self.cluster.get(&id).is_some_and(|live| live.protected);
-                self.cluster.insert(id, Object { owner: Some(sync.clone()), protected, digest });
+                let letting = self.cluster.get(&id).map_or(Letting::Late, |live| live.letting);
+                self.cluster.insert(id, Object { owner: Some(sync.clone()), letting, digest });
             }
             if how != StageEntry::Whole {
                 return;
@@ -217,7 +226,8 @@ impl World {
         }
         for step in plan.prune().iter().take(steps) {
             match (&step.prune, plan.held()) {
-                (Prune::Keep(_) | Prune::HandOver(_), _) | (Prune::Delete { .. }, Some(_)) => {}
+                (Prune::Keep(_) | Prune::HandOver(_) | Prune::Ask | Prune::Going, _)
+                | (Prune::Delete { .. }, Some(_)) => {}
                 (Prune::Delete { .. }, None) => {
                     self.cluster.remove(&step.id);
                     self.inventory.0.remove(&step.id);
