@@ -7,6 +7,7 @@
 //! - [`guard`], [`process`]: a started process ends with the test, however the test ends.
 //! - [`tools`], [`ports`], [`certs`]: where binaries are; ports that stay ours over a restart; throw-away certificates.
 //! - [`control_plane`]: etcd, kube-apiserver, controller manager, identities, the CRDs.
+//! - [`api_proxy`]: every request of a client to the API server seen, and faults committed on them.
 //! - [`nats`], [`streams`]: a nats-server with users and file storage; Towline's streams.
 //! - [`gate`]: cuts off who goes through it.
 //! - [`git_server`], [`repo`]: `git http-backend` with faults; a repository that tests write to.
@@ -15,6 +16,7 @@
 //!
 //! Nothing here may know what a test wants to show.
 
+pub mod api_proxy;
 pub mod certs;
 pub mod config;
 pub mod control_plane;

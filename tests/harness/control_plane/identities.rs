@@ -103,17 +103,27 @@ impl ControlPlane {
         self.write_kubeconfig(json!({ "token": token }))
     }
 
+    /// The administrator's kubeconfig for whoever goes through a proxy that speaks plain HTTP.
+    pub fn kubeconfig_through(&self, proxy: SocketAddr) -> Result<PathBuf, Failure> {
+        let url = format!("http://{proxy}");
+        let text = kubeconfig(&url, self.identities.authority.certificate(), json!({ "token": ADMIN_TOKEN }));
+        write(&text.to_string())
+    }
+
     /// A client of the administrator, for the runtime that asks.
     pub async fn client(&self) -> Result<kube::Client, Failure> {
         client_from(self.kubeconfig()).await
     }
 
     fn write_kubeconfig(&self, user: Value) -> Result<PathBuf, Failure> {
-        let path = guard::scratch("kubeconfig").join("kubeconfig");
-        let text = kubeconfig(&self.identities.url, self.identities.authority.certificate(), user).to_string();
-        fs::write(&path, text).doing(|| format!("write {}", path.display()))?;
-        Ok(path)
+        write(&kubeconfig(&self.identities.url, self.identities.authority.certificate(), user).to_string())
     }
+}
+
+fn write(kubeconfig: &str) -> Result<PathBuf, Failure> {
+    let path = guard::scratch("kubeconfig").join("kubeconfig");
+    fs::write(&path, kubeconfig).doing(|| format!("write {}", path.display()))?;
+    Ok(path)
 }
 
 /// A client for any kubeconfig.

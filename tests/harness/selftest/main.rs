@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "everything here is a test, helper functions too")]
 
+mod api_proxy;
 mod control_plane;
 mod daemons;
 mod git_hosts;
