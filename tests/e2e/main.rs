@@ -8,6 +8,7 @@
 
 mod accounts;
 mod adopt;
+mod api_faults;
 mod bootstrap;
 mod broken_yaml;
 mod crash;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use harness::api_proxy::ApiProxy;
 use harness::config::{AgentConfig, Hook, ReceiverConfig};
 use harness::control_plane::{self, ControlPlane};
 use harness::git_server::GitServer;
@@ -62,6 +63,17 @@ impl World {
         let public_url = receiver.public_url("").await.unwrap();
         let agent = Daemon::agent(&agent_config(plane, &namespace, nats.access("agent"))).await.unwrap();
         Self { plane, client, namespace, nats, git, repo, receiver, public_url, agent }
+    }
+
+    /// The same, with an agent whose every request to the API server goes through a proxy.
+    pub async fn behind(name: &str) -> (Self, ApiProxy) {
+        let mut world = Self::new(name).await;
+        let proxy = ApiProxy::to(world.plane).await.unwrap();
+        let mut config = agent_config(world.plane, &world.namespace, world.nats.access("agent"));
+        config.kubeconfig = proxy.kubeconfig().to_owned();
+        world.agent.kill();
+        world.agent = Daemon::agent(&config).await.unwrap();
+        (world, proxy)
     }
 
     /// Puts an agent that reaches NATS in another way in place of the one that runs.

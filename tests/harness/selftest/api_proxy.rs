@@ -103,13 +103,14 @@ async fn faults_are_for_what_matches_and_for_as_often_as_asked() {
 async fn a_request_that_hangs_is_answered_by_nobody_until_the_fault_is_over() {
     let (proxy, maps) = through("proxy-hang").await;
     let hang = proxy.while_on(Fault::Hang, |seen| seen.verb == "get");
-    let waiting = maps.clone();
-    let asked = tokio::spawn(async move { waiting.get_opt("a").await });
-    hang.committed(1, SOON).await;
+    let mut asked = std::pin::pin!(maps.get_opt("a"));
+    tokio::select! {
+        answer = &mut asked => panic!("somebody answered: {answer:?}"),
+        () = hang.committed(1, SOON) => {}
+    }
     maps.list(&ListParams::default()).await.unwrap();
-    assert!(!asked.is_finished());
     hang.end();
-    assert!(asked.await.unwrap().is_err(), "the connection breaks");
+    assert!(asked.await.is_err(), "the connection breaks");
     assert!(maps.get_opt("a").await.unwrap().is_none());
 }
 
@@ -156,16 +157,20 @@ async fn quiet_is_when_nothing_that_counts_comes() {
     maps.list(&ListParams::default()).await.unwrap();
     let second = Duration::from_secs(1);
     proxy.quiet(second, SOON, |_| true).await.unwrap();
-    let (busy, asking) = (maps.clone(), Duration::from_millis(100));
-    let noise = tokio::spawn(async move {
-        let mut tick = tokio::time::interval(asking);
+    let noise = async {
+        let mut tick = tokio::time::interval(second / 10);
         loop {
             tick.tick().await;
-            let _ = busy.get_opt("a").await;
+            let _ = maps.get_opt("a").await;
         }
-    });
-    let failure = proxy.quiet(10 * second, 2 * second, |_| true).await.unwrap_err().to_string();
-    assert!(failure.contains("get /api/v1/namespaces/proxy-quiet"), "{failure}");
-    proxy.quiet(second, SOON, |seen| seen.verb == "list").await.unwrap();
-    noise.abort();
+    };
+    let quiet = async {
+        let failure = proxy.quiet(10 * second, 2 * second, |_| true).await.unwrap_err().to_string();
+        assert!(failure.contains("get /api/v1/namespaces/proxy-quiet"), "{failure}");
+        proxy.quiet(second, SOON, |seen| seen.verb == "list").await.unwrap();
+    };
+    tokio::select! {
+        () = noise => {}
+        () = quiet => {}
+    }
 }
