@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::{build, completion, fleet, get, reconcile, suspend, version, webhook};
+use crate::{build, completion, fleet, get, health, reconcile, suspend, version, webhook};
 
 const EXIT_CODES: &str = "Exit codes:
   0  done, and what was asked about is so
@@ -30,6 +30,8 @@ pub(crate) enum Command {
     Resume(suspend::Args),
     /// Print the manifests of a local folder as an agent reads them
     Build(build::Args),
+    /// Judge live objects as an agent does: are they as their specs ask?
+    Health(health::Args),
     /// Set webhooks up at a Git host, and try them out
     Webhook {
         #[command(subcommand)]

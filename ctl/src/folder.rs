@@ -1,7 +1,7 @@
 //! A local folder as a tree of files, by the rules an agent reads a commit by: all `*.yaml`, `*.yml` and `*.json` files,
 //! recursively, also in folders whose name begins with a dot (except `.git`); a link that is called like a manifest is
 //! refused, others are passed over; a path that names one file is that file, whatever it is called. The only file here
-//! that reads the disk for manifests; must not know what is in them.
+//! that reads the disk, or stdin, for manifests; must not know what is in them.
 
 use std::fs;
 use std::io::{self, Read as _};
@@ -66,6 +66,18 @@ pub(crate) fn read(path: &Path, limits: Limits) -> Result<Tree, FolderError> {
     let mut files = walk.files;
     files.sort_unstable_by(|a, b| a.path.cmp(&b.path));
     Ok(Tree { read: Vec::new(), files })
+}
+
+/// What stdin holds, as one file.
+pub(crate) fn stdin(limits: Limits) -> Result<Tree, FolderError> {
+    let path = PathBuf::from("stdin");
+    let mut contents = Vec::new();
+    let read = io::stdin().lock().take(limits.file_bytes_max + 1).read_to_end(&mut contents);
+    read.map_err(|source| FolderError::Io { path: path.clone(), source })?;
+    if contents.len() as u64 > limits.file_bytes_max {
+        return Err(FolderError::FileTooLarge { path, max: limits.file_bytes_max });
+    }
+    Ok(Tree { read: Vec::new(), files: vec![File { path: "stdin".to_owned(), contents }] })
 }
 
 struct Walk {

@@ -11,6 +11,7 @@ mod exit;
 mod fleet;
 mod folder;
 mod get;
+mod health;
 mod http;
 mod mask;
 mod nats;
@@ -56,6 +57,7 @@ async fn run(command: Command, ui: &mut Ui) -> Result<Exit, Failure> {
         Command::Suspend(args) => suspend::run(&args, true, ui).await?,
         Command::Resume(args) => suspend::run(&args, false, ui).await?,
         Command::Build(args) => build::run(&args, ui)?,
+        Command::Health(args) => health::run(&args, ui)?,
         Command::Webhook { command } => webhook::run(&command, ui).await?,
         Command::Fleet { command: FleetCommand::Init(args) } => fleet::run(&args, ui).await?,
         Command::Completion(args) => completion::run(&args, ui),

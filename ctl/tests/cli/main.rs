@@ -5,13 +5,15 @@
 
 mod build;
 mod exits;
+mod health;
 mod hooks;
 mod serve;
 mod webhook;
 
 use std::fs;
+use std::io::Write as _;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Output, Stdio};
 
 /// What a run left behind.
 pub(crate) struct Ran {
@@ -45,11 +47,29 @@ impl Place {
     }
 
     pub(crate) fn towline_with(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Ran {
+        Ran::of(self.command(arguments, environment).output().unwrap())
+    }
+
+    /// Runs `towline` with this on its stdin.
+    pub(crate) fn towline_fed(&self, arguments: &[&str], stdin: &str) -> Ran {
+        let mut command = self.command(arguments, &[]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        child.stdin.take().unwrap().write_all(stdin.as_bytes()).unwrap();
+        Ran::of(child.wait_with_output().unwrap())
+    }
+
+    fn command(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_towline"));
         command.env_clear().env("HOME", self.path()).envs(environment.iter().copied());
         command.current_dir(self.path()).args(arguments);
-        let output = command.output().unwrap();
-        Ran {
+        command
+    }
+}
+
+impl Ran {
+    fn of(output: Output) -> Self {
+        Self {
             code: output.status.code().unwrap(),
             stdout: String::from_utf8(output.stdout).unwrap(),
             stderr: String::from_utf8(output.stderr).unwrap(),
