@@ -174,6 +174,7 @@ fn bootstrap(raw: RawBootstrap, mistakes: &mut Mistakes) -> Option<Bootstrap> {
             timeout: minutes(5),
             prune: raw.prune,
             prune_policy: PrunePolicy::default(),
+            target_namespace: None,
             service_account_name: None,
             depends_on: Vec::new(),
             suspend: false,

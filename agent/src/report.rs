@@ -41,8 +41,9 @@ pub fn ready(pass: &Pass, outcome: &Outcome) -> Verdict {
             format!("Applied revision: {revision}{}", still_so(pass)),
         ),
         End::Succeeded => {
-            let (kept, unwatched) = (kept(&outcome.kept), unwatched(&outcome.unwatched));
-            (ConditionStatus::True, "ReconciliationSucceeded", format!("Applied revision: {revision}{kept}{unwatched}"))
+            let left = left("not applied", &outcome.left_alone) + &left("left in place", &outcome.kept);
+            let unwatched = unwatched(&outcome.unwatched);
+            (ConditionStatus::True, "ReconciliationSucceeded", format!("Applied revision: {revision}{left}{unwatched}"))
         }
         End::Held(held, objects) => (ConditionStatus::False, "PruneHeld", held_text(pass, held, objects)),
         End::Failed(failure) => (ConditionStatus::False, failure.reason.as_str(), failure.message.clone()),
@@ -70,10 +71,11 @@ fn waiting_reason(waits: &[Wait]) -> &'static str {
     }
 }
 
-fn kept(kept: &[(ObjectId, String)]) -> String {
-    match kept {
+/// Objects that are not as Git says, and why.
+fn left(how: &str, objects: &[(ObjectId, String)]) -> String {
+    match objects {
         [] => String::new(),
-        kept => format!("; left in place: {}", list(kept.iter().map(|(id, why)| format!("{id} ({why})")))),
+        objects => format!("; {how}: {}", list(objects.iter().map(|(id, why)| format!("{id} ({why})")))),
     }
 }
 

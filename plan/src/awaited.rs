@@ -69,6 +69,7 @@ mod tests {
             applied: true,
             letting,
             deleting,
+            left_alone: false,
             last_writer: None,
         };
         let mut awaited = Awaited::default();

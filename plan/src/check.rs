@@ -160,7 +160,11 @@ impl CheckedPlan {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.prune.iter().all(|step| matches!(step.prune, Prune::Keep(_) | Prune::HandOver(_) | Prune::Ask))
-            && self.stages.iter().flat_map(|(_, steps)| steps).all(|step| step.apply == Apply::Keep)
+            && self
+                .stages
+                .iter()
+                .flat_map(|(_, steps)| steps)
+                .all(|step| matches!(step.apply, Apply::Keep | Apply::Leave(_)))
     }
 }
 
@@ -183,7 +187,12 @@ pub fn entry<'a>(steps: impl IntoIterator<Item = &'a Apply>) -> Entry {
         match step {
             Apply::Refuse(_) | Apply::Conflict(_) => return Entry::No,
             Apply::HoldBack(_) => entry = Entry::Partly,
-            Apply::Keep | Apply::Create | Apply::Configure | Apply::Revert(_) | Apply::WhenDefined => {}
+            Apply::Keep
+            | Apply::Leave(_)
+            | Apply::Create
+            | Apply::Configure
+            | Apply::Revert(_)
+            | Apply::WhenDefined => {}
         }
     }
     entry

@@ -13,7 +13,9 @@ use crate::inventory::{Entry, Inventory, State};
 use crate::object::{GroupKind, ObjectId, SyncKey};
 use crate::observed::{Judgement, Observed};
 use crate::order;
+use crate::ownership;
 use crate::part::{Prune, PruneRules, PruneStep, part_with};
+use crate::policy::Ssa;
 
 /// What happens to an object Git wants.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -21,6 +23,8 @@ use crate::part::{Prune, PruneRules, PruneStep, part_with};
 pub enum Apply {
     /// It is as it should be.
     Keep,
+    /// The live object asks to be left alone: how, in words.
+    Leave(String),
     /// It does not exist and was never there.
     Create,
     /// Git changed it, or it is adopted.
@@ -82,28 +86,23 @@ pub fn decide(situation: Situation<'_>) -> Plan {
     let apply: Vec<ApplyStep> = desired
         .into_iter()
         .map(|desired| {
-            let entry = inventory.0.get(&desired.id);
-            let other = match entry {
-                Some(entry) => claims.stronger(&desired.id, sync, entry.claimed_at),
-                // Who has not claimed it yet comes too late, even in the same second.
-                None => claims.other(&desired.id, sync),
-            };
-            let apply = match other {
-                Some((other, _)) => Apply::Conflict(format!("{} belongs to Sync {other}, not to {sync}", desired.id)),
-                None => judge(&desired, entry, observed.judgements.get(&desired.id)),
+            let (entry, judgement) = (inventory.0.get(&desired.id), observed.judgements.get(&desired.id));
+            let elsewhere = ownership::elsewhere(&desired.id, sync, entry, claims, observed);
+            let apply = match &elsewhere {
+                Some(elsewhere) => Apply::Conflict(elsewhere.why.clone()),
+                None => judge(&desired, entry, judgement),
             };
             // What another Sync has is claimed behind it: when it lets go, the object is handed over and not deleted.
-            let claimed_at = match other {
-                Some((_, at)) => Some(now.max(at.saturating_add(1))),
-                None => (!matches!(apply, Apply::Refuse(_))).then_some(now),
+            let claimed_at = match &elsewhere {
+                Some(elsewhere) => Some(elsewhere.claimed_at.map_or(now, |at| now.max(at.saturating_add(1)))),
+                None => claims_it(&apply).then_some(now),
             };
             if let (None, Some(claimed_at)) = (entry, claimed_at) {
                 let version = desired.version.clone();
                 let claim = Entry { version, uid: None, digest: None, claimed_at, state: State::Claimed };
                 ahead.0.insert(desired.id.clone(), claim);
             }
-            let judgement = observed.judgements.get(&desired.id);
-            let take_over = takes_over(entry, judgement);
+            let take_over = takes_over(&desired, entry, judgement);
             let seen = judgement.and_then(Judgement::found).map(|found| found.resource_version.clone());
             ApplyStep { desired, apply, take_over, seen }
         })
@@ -129,6 +128,15 @@ pub fn decide(situation: Situation<'_>) -> Plan {
     let apply = wait_for_early_deletions(apply, &left);
     forget_what_changes(&mut ahead, &apply);
     Plan { apply, prune: left, inventory: ahead, owned: inventory.0.len() }
+}
+
+/// Whether an object is claimed by what happens to it: before it is created, not where it is none of ours.
+fn claims_it(apply: &Apply) -> bool {
+    match apply {
+        Apply::Refuse(_) | Apply::Leave(_) => false,
+        Apply::Keep | Apply::Create | Apply::Configure | Apply::Revert(_) => true,
+        Apply::WhenDefined | Apply::Conflict(_) | Apply::HoldBack(_) => true,
+    }
 }
 
 /// What an object was refused for may be what an earlier stage of the same pass brings: a Pod's ServiceAccount, a binding's
@@ -180,6 +188,10 @@ pub fn judge(desired: &Desired, entry: Option<&Entry>, judgement: Option<&Judgem
     let unchanged_in_git = entry.is_some_and(|e| e.digest.as_deref() == Some(&desired.digest));
     match judgement {
         None => Apply::HoldBack("it was not judged".to_owned()),
+        Some(Judgement::LeftAlone(why)) => Apply::Leave(why.clone()),
+        Some(Judgement::Clean | Judgement::Differs(_)) if desired.policy.ssa == Ssa::IfNotPresent => {
+            Apply::Leave("it exists, and towline.dev/ssa is IfNotPresent".to_owned())
+        }
         Some(Judgement::Clean) if unchanged_in_git => Apply::Keep,
         // The metadata of a ConfigMap changed twice within a second can look untouched; the digests cannot.
         Some(Judgement::Clean) => Apply::Configure,
@@ -199,7 +211,10 @@ pub fn judge(desired: &Desired, entry: Option<&Entry>, judgement: Option<&Judgem
 /// Whether what is there was not applied by this Sync: then fields that people and other tools left on it are taken over, once.
 /// Later they are not: a restart by `kubectl rollout` and what Git does not set survive.
 #[must_use]
-pub fn takes_over(entry: Option<&Entry>, judgement: Option<&Judgement>) -> bool {
+pub fn takes_over(desired: &Desired, entry: Option<&Entry>, judgement: Option<&Judgement>) -> bool {
+    if desired.policy.ssa == Ssa::Merge {
+        return false;
+    }
     let is_applied = entry.is_some_and(|e| e.state == State::Applied);
     match judgement {
         Some(Judgement::Differs(found)) => {
@@ -207,7 +222,8 @@ pub fn takes_over(entry: Option<&Entry>, judgement: Option<&Judgement>) -> bool 
             !is_applied || is_another
         }
         Some(Judgement::Clean) => !is_applied,
-        None | Some(Judgement::Absent | Judgement::Later | Judgement::Refused(_) | Judgement::Unjudged(_)) => false,
+        None | Some(Judgement::LeftAlone(_) | Judgement::Absent | Judgement::Later) => false,
+        Some(Judgement::Refused(_) | Judgement::Unjudged(_)) => false,
     }
 }
 
@@ -225,6 +241,7 @@ mod tests {
             value: serde_json::Value::Null,
             digest: digest.into(),
             origin: Origin { path: String::new(), line: 1 },
+            policy: Default::default(),
             awaits_definition: false,
             namespace_in_set: false,
         };

@@ -12,6 +12,7 @@ use crate::object::{
     GroupKind, LABEL_SYNC_NAME, LABEL_SYNC_NAMESPACE, ObjectId, Origin, SyncKey, digest, group_version,
 };
 use crate::order;
+use crate::policy::{Policy, Ssa};
 
 /// Whether a kind's objects stand in namespaces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +52,7 @@ impl Kinds {
         self.scope_in_any_version(kind) == Some(Scope::Namespaced)
     }
 
-    fn scope_in_any_version(&self, kind: &GroupKind) -> Option<Scope> {
+    pub(crate) fn scope_in_any_version(&self, kind: &GroupKind) -> Option<Scope> {
         self.0.get(kind).map(|(scope, _)| *scope)
     }
 
@@ -76,6 +77,7 @@ pub struct Desired {
     /// Of `value`: two equal digests need no second apply.
     pub digest: String,
     pub origin: Origin,
+    pub policy: Policy,
     /// Its kind is defined by another object of the same set and not served yet.
     pub awaits_definition: bool,
     /// Its namespace is in the same set.
@@ -145,13 +147,14 @@ fn left_alone_at(manifests: &[Manifest], kinds: &Kinds, sync: &SyncKey) -> BTree
     manifests.iter().filter(|m| is_left_alone(&m.value)).filter_map(place).collect()
 }
 
-/// `towline.dev/reconcile: disabled`.
+/// `towline.dev/reconcile: disabled` or `towline.dev/ssa: Ignore`.
 fn is_left_alone(value: &Value) -> bool {
-    value["metadata"]["annotations"][ANNOTATION_RECONCILE].as_str() == Some("disabled")
+    let is_disabled = value["metadata"]["annotations"][ANNOTATION_RECONCILE].as_str() == Some("disabled");
+    is_disabled || Policy::of(value).is_ok_and(|policy| policy.ssa == Ssa::Ignore)
 }
 
 /// The kinds that custom resource definitions of the set bring.
-fn defined_by(manifests: &[Manifest]) -> Kinds {
+pub(crate) fn defined_by(manifests: &[Manifest]) -> Kinds {
     let mut kinds = Kinds::default();
     for m in manifests
         .iter()
@@ -187,11 +190,12 @@ fn resolve_one(manifest: Manifest, kinds: &Kinds, coming: &Kinds, sync: &SyncKey
         (Scope::Namespaced, None) => Some(sync.namespace.clone()),
     };
     let mut value = manifest.value;
+    let policy = Policy::of(&value).map_err(|problem| (problem, false))?;
     own(&mut value, namespace.as_deref(), sync).map_err(|problem| (problem, false))?;
     let id = ObjectId { kind, namespace, name: manifest.name };
     let digest = digest(&value);
-    let awaits_definition = served.is_err();
-    Ok(Desired { id, version, value, digest, origin: manifest.origin, awaits_definition, namespace_in_set: false })
+    let (origin, awaits_definition) = (manifest.origin, served.is_err());
+    Ok(Desired { id, version, value, digest, origin, policy, awaits_definition, namespace_in_set: false })
 }
 
 /// Writes namespace and owner labels into an object, and takes out what an apply must not carry.

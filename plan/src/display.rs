@@ -72,6 +72,7 @@ fn stage_word(stage: Stage) -> &'static str {
 fn write_apply(f: &mut fmt::Formatter<'_>, step: &ApplyStep) -> fmt::Result {
     let (word, why) = match &step.apply {
         Apply::Keep => ("unchanged", ""),
+        Apply::Leave(how) => ("leave", how.as_str()),
         Apply::Create => ("create", ""),
         Apply::Configure if step.take_over => ("adopt", ""),
         Apply::Configure => ("configure", ""),

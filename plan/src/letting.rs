@@ -2,6 +2,8 @@
 //!
 //! Knows the annotations and what their values mean. Must not know who may write them, or what else keeps an object.
 
+use crate::policy::ANNOTATION_SSA;
+
 /// On a live object: whether and when it may be deleted once Git no longer has it.
 pub const ANNOTATION_PRUNE: &str = "towline.dev/prune";
 /// On a live object that asks for it: somebody has said that it may be deleted.
@@ -34,7 +36,8 @@ impl Letting {
     #[must_use]
     pub fn of<'a>(annotation: impl Fn(&str) -> Option<&'a str>, from_git: bool) -> Self {
         let is = |value: &str, word: &str| value.eq_ignore_ascii_case(word);
-        if annotation(ANNOTATION_RECONCILE).is_some_and(|value| is(value, "disabled")) {
+        let says = |name, word| annotation(name).is_some_and(|value| is(value, word));
+        if says(ANNOTATION_RECONCILE, "disabled") || says(ANNOTATION_SSA, "ignore") {
             return Self::Never;
         }
         let confirmed = || {

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 
 use crate::letting::Letting;
 use crate::object::{ObjectId, SyncKey};
+use crate::ownership::Other;
 
 /// The field manager Towline applies with.
 pub const FIELD_MANAGER: &str = "towline";
@@ -45,6 +46,8 @@ pub struct Live {
     pub letting: Letting,
     /// It is deleted and not gone yet.
     pub deleting: bool,
+    /// `towline.dev/reconcile: disabled`, or `towline.dev/ssa: Ignore`, on the live object.
+    pub left_alone: bool,
     pub last_writer: Option<Writer>,
 }
 
@@ -75,6 +78,8 @@ pub struct Found {
 pub enum Judgement {
     /// An apply would change nothing.
     Clean,
+    /// It exists and asks to be left alone: how, in words.
+    LeftAlone(String),
     /// It does not exist.
     Absent,
     /// It exists, and an apply would or might change it.
@@ -93,7 +98,9 @@ impl Judgement {
     pub fn found(&self) -> Option<&Found> {
         match self {
             Self::Differs(found) => Some(found),
-            Self::Clean | Self::Absent | Self::Later | Self::Refused(_) | Self::Unjudged(_) => None,
+            Self::Clean | Self::LeftAlone(_) | Self::Absent | Self::Later | Self::Refused(_) | Self::Unjudged(_) => {
+                None
+            }
         }
     }
 }
@@ -105,4 +112,8 @@ pub struct Observed {
     pub judgements: BTreeMap<ObjectId, Judgement>,
     /// For each object of the inventory that is no longer desired.
     pub left: BTreeMap<ObjectId, Seen>,
+    /// The Syncs that live objects' labels name, where it is another one.
+    pub owners: BTreeMap<ObjectId, SyncKey>,
+    /// What is known of these Syncs.
+    pub others: BTreeMap<SyncKey, Other>,
 }

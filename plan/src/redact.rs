@@ -102,6 +102,7 @@ mod tests {
             value,
             digest: String::new(),
             origin: Origin { path: String::new(), line: 1 },
+            policy: Default::default(),
             awaits_definition: false,
             namespace_in_set: false,
         }

@@ -153,6 +153,12 @@ impl Watched {
         drifted
     }
 
+    /// Remembers how an object is that is not what Git wants and stays so: that it changes is told all the same.
+    pub fn look_out(&mut self, sync: &SyncKey, id: &ObjectId, live: &Live) {
+        // No desired state has this digest.
+        self.remember(sync, id, "", live);
+    }
+
     /// Forgets a verdict: before a delete, and when an object leaves the Sync.
     pub fn forget(&mut self, id: &ObjectId) {
         self.verdicts.remove(id);
@@ -204,6 +210,7 @@ mod tests {
             applied: true,
             letting: Letting::Late,
             deleting: false,
+            left_alone: false,
             last_writer: None,
         }
     }

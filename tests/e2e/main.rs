@@ -26,6 +26,7 @@ mod letting_go;
 mod look;
 mod metrics;
 mod nats_outage;
+mod policies;
 mod prune;
 mod push;
 mod quiet;

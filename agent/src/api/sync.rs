@@ -53,6 +53,12 @@ pub struct SyncSpec {
     /// Bounds what pruning may do.
     #[serde(default)]
     pub prune_policy: PrunePolicy,
+    /// The namespace that all namespaced objects are put into, whatever Git says. A Namespace of Git takes this name; none is
+    /// made otherwise. What refers to a moved Service or ServiceAccount (role bindings, webhooks) goes along. Default: as Git
+    /// says, and the Sync's own namespace where Git names none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    pub target_namespace: Option<String>,
     /// The service account in the Sync's namespace as which everything of its objects is done: dry-runs, applies, deletions,
     /// looks and watches. Default: `kubernetes.default_service_account` of the agent, else the agent's own rights.
     #[serde(default, skip_serializing_if = "Option::is_none")]

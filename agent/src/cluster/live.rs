@@ -5,9 +5,10 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use kube::core::{ObjectMeta, PartialObjectMeta};
 use kube::{ResourceExt as _, core::DynamicObject};
-use towline_plan::letting::{ANNOTATION_PRUNE_CONFIRMED, Letting};
+use towline_plan::letting::{ANNOTATION_PRUNE_CONFIRMED, ANNOTATION_RECONCILE, Letting};
 use towline_plan::object::{LABEL_SYNC_NAME, LABEL_SYNC_NAMESPACE, SyncKey};
 use towline_plan::observed::{FIELD_MANAGER, Live, Writer};
+use towline_plan::policy::ANNOTATION_SSA;
 
 pub(super) type Meta = PartialObjectMeta<DynamicObject>;
 
@@ -16,6 +17,8 @@ pub(super) fn live(meta: &Meta) -> Live {
     let labels = meta.labels();
     let label = |key: &str| labels.get(key).filter(|value| !value.is_empty()).cloned();
     let annotations = meta.annotations();
+    let says = |key: &str, word: &str| annotations.get(key).is_some_and(|value| value.eq_ignore_ascii_case(word));
+    let left_alone = says(ANNOTATION_RECONCILE, "disabled") || says(ANNOTATION_SSA, "ignore");
     let owner = label(LABEL_SYNC_NAME).zip(label(LABEL_SYNC_NAMESPACE));
     Live {
         uid: meta.uid().unwrap_or_default(),
@@ -25,6 +28,7 @@ pub(super) fn live(meta: &Meta) -> Live {
         applied: meta.managed_fields().iter().any(is_our_apply),
         letting: Letting::of(|key| annotations.get(key).map(String::as_str), confirmed_in_git(meta.managed_fields())),
         deleting: meta.metadata.deletion_timestamp.is_some(),
+        left_alone,
         last_writer: last_writer(meta.managed_fields()),
     }
 }

@@ -330,6 +330,7 @@ mod tests {
             applied: true,
             letting: Letting::Late,
             deleting: false,
+            left_alone: false,
             last_writer: None,
         };
         locked(&watches.watched).applied(id.clone(), live("10", 1));
@@ -430,6 +431,7 @@ mod tests {
             applied: true,
             letting: Letting::Late,
             deleting: false,
+            left_alone: false,
             last_writer: None,
         };
         let id = ObjectId { kind: kind(), namespace: None, name: "w".to_owned() };

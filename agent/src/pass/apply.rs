@@ -12,6 +12,7 @@ use towline_plan::desired::Desired;
 use towline_plan::inventory::{Inventory as Owned, State};
 use towline_plan::object::{GroupKind, ObjectId};
 use towline_plan::order::Stage;
+use towline_plan::policy::Ssa;
 use towline_plan::redact::Redactor;
 
 use super::inventory::{self, Loaded, Lost};
@@ -32,6 +33,7 @@ pub(super) struct Done {
     pub end: End,
     pub actions: Vec<Action>,
     pub kept: Vec<(ObjectId, String)>,
+    pub left_alone: Vec<(ObjectId, String)>,
     pub owned: Owned,
     pub record: Option<Inventory>,
     pub rebuilt: Option<String>,
@@ -49,6 +51,8 @@ pub(super) struct Work<'a> {
     pub problems: Vec<String>,
     /// What is deleted, not gone yet, and needed gone before something else.
     pub going: BTreeSet<ObjectId>,
+    /// Objects that asked to be left alone, and how.
+    pub left_alone: Vec<(ObjectId, String)>,
 }
 
 /// A step with nothing left to wait for.
@@ -80,8 +84,9 @@ pub(super) async fn apply(
         }
     };
     cx.watches.expect_nothing(&pass.key);
-    let (actions, problems, going) = (Vec::new(), Vec::new(), BTreeSet::new());
-    let mut work = Work { cx, pass, redactor, served, owned: ahead.clone(), actions, problems, going };
+    let (owned, actions, problems) = (ahead.clone(), Vec::new(), Vec::new());
+    let (going, left_alone) = (BTreeSet::new(), Vec::new());
+    let mut work = Work { cx, pass, redactor, served, owned, actions, problems, going, left_alone };
     let mut left = Left::default();
     let whole = work.stages(&plan, &mut left).await;
     drop(timing);
@@ -95,7 +100,8 @@ pub(super) async fn apply(
     } else {
         left.end(pass, plan.held(), &work.problems)
     };
-    Ok(Done { end, actions: work.actions, kept: left.kept, owned: work.owned, record, rebuilt, lost })
+    let Work { actions, left_alone, owned, .. } = work;
+    Ok(Done { end, actions, kept: left.kept, left_alone, owned, record, rebuilt, lost })
 }
 
 impl Work<'_> {
@@ -114,8 +120,14 @@ impl Work<'_> {
             let decided = self.decide(steps).await;
             let how = entry(decided.iter().map(|step| &step.apply));
             for step in &decided {
-                if let Apply::Refuse(why) | Apply::Conflict(why) | Apply::HoldBack(why) = &step.apply {
-                    self.problems.push(why.clone());
+                match &step.apply {
+                    Apply::Refuse(why) | Apply::Conflict(why) | Apply::HoldBack(why) => self.problems.push(why.clone()),
+                    // What Git asks for needs no word.
+                    Apply::Leave(how) if step.desired.policy.ssa != Ssa::IfNotPresent => {
+                        self.left_alone.push((step.desired.id.clone(), how.clone()));
+                    }
+                    Apply::Leave(_) | Apply::Keep | Apply::WhenDefined => {}
+                    Apply::Create | Apply::Configure | Apply::Revert(_) => {}
                 }
             }
             if how == StageEntry::No || self.pass.halt.is_cancelled() {
@@ -140,6 +152,7 @@ impl Work<'_> {
                 }
                 let (object, entry) = (&step.desired, self.owned.0.get(&step.desired.id));
                 let seen = observe::judge(self.cx, self.pass, &self.served, object, self.redactor).await;
+                let seen = seen.judgement;
                 let apply = match decide::judge(object, entry, Some(&seen)) {
                     // What waited for a stage that is done and is still not there cannot be judged in this pass.
                     Apply::WhenDefined => {
@@ -147,7 +160,7 @@ impl Work<'_> {
                     }
                     apply => apply,
                 };
-                let take_over = decide::takes_over(entry, Some(&seen));
+                let take_over = decide::takes_over(object, entry, Some(&seen));
                 let seen = seen.found().map(|found| found.resource_version.clone());
                 Decided { desired: object, apply, take_over, seen }
             })
@@ -258,7 +271,12 @@ async fn write(cx: &Context, served: &Served, step: &Decided<'_>) -> Result<Appl
 fn is_write(apply: &Apply) -> bool {
     match apply {
         Apply::Create | Apply::Configure | Apply::Revert(_) => true,
-        Apply::Keep | Apply::WhenDefined | Apply::Refuse(_) | Apply::Conflict(_) | Apply::HoldBack(_) => false,
+        Apply::Keep
+        | Apply::Leave(_)
+        | Apply::WhenDefined
+        | Apply::Refuse(_)
+        | Apply::Conflict(_)
+        | Apply::HoldBack(_) => false,
     }
 }
 

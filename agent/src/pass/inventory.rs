@@ -171,7 +171,7 @@ pub(super) async fn claim(
 
 /// Writes what the pass came to. What was read is recorded only by a pass that succeeded.
 pub(super) async fn settle(cx: &Context, pass: &Pass, done: Done, tree: &Tree) -> Result<Outcome, Failure> {
-    let Done { mut end, actions, kept, owned, record, rebuilt, lost } = done;
+    let Done { mut end, actions, kept, left_alone, owned, record, rebuilt, lost } = done;
     let read = match end {
         End::Succeeded => {
             let paths = tree.read.iter().map(|r| (r.path.clone(), r.id.clone())).collect();
@@ -198,7 +198,7 @@ pub(super) async fn settle(cx: &Context, pass: &Pass, done: Done, tree: &Tree) -
         }
     };
     let rebuilt = lost.map(|problem| problem.to_string());
-    Ok(Outcome { end, actions, kept, inventory, rebuilt, unwatched: Vec::new() })
+    Ok(Outcome { end, actions, kept, left_alone, inventory, rebuilt, unwatched: Vec::new() })
 }
 
 /// Over what decides, besides the files, what a pass renders.
@@ -208,5 +208,6 @@ pub(super) fn settings_digest(sync: &Sync) -> String {
         None => spec.source_ref.name.clone(),
         Some(namespace) => format!("{namespace}/{}", spec.source_ref.name),
     };
-    towline_plan::object::digest(&serde_json::json!({ "path": spec.path, "source": source }))
+    let settings = serde_json::json!({ "path": spec.path, "source": source, "targetNamespace": spec.target_namespace });
+    towline_plan::object::digest(&settings)
 }

@@ -30,7 +30,7 @@ use towline_plan::part::PruneRules;
 use towline_plan::redact::Redactor;
 use towline_plan::schedule::sync::{Look, Trigger};
 use towline_plan::tree::{Limits, Tree, normalise};
-use towline_plan::{desired, manifest};
+use towline_plan::{desired, manifest, placed};
 use towline_proto::CommitId;
 
 use crate::api::{self, Inventory, ResourceExt as _, Sync};
@@ -242,9 +242,14 @@ struct Wanted {
 /// What manifests become in the cluster that serves these kinds.
 async fn want(pass: &Pass, manifests: &Arc<Vec<Manifest>>, served: &Arc<Served>) -> Result<Wanted, Failure> {
     let (key, manifests, served) = (pass.key.clone(), Arc::clone(manifests), Arc::clone(served));
+    let target = pass.sync.spec.target_namespace.clone();
     blocking(move || {
+        let mut manifests = manifests.to_vec();
+        if let Some(target) = target {
+            placed::place(&mut manifests, &served.kinds, &key, &target);
+        }
         let left_alone = desired::left_alone(&manifests, &served.kinds, &key);
-        let desired = desired::resolve(manifests.to_vec(), &served.kinds, &key).map_err(Failure::mistakes)?;
+        let desired = desired::resolve(manifests, &served.kinds, &key).map_err(Failure::mistakes)?;
         let redactor = Redactor::new(&desired);
         Ok(Wanted { desired, left_alone, redactor })
     })

@@ -9,17 +9,23 @@ use futures::StreamExt as _;
 use towline_plan::desired::Desired;
 use towline_plan::inventory::Inventory as Owned;
 use towline_plan::letting::Letting;
-use towline_plan::object::{GroupKind, ObjectId};
-use towline_plan::observed::{Found, Judgement, Observed, Seen};
+use towline_plan::object::{GroupKind, ObjectId, SyncKey};
+use towline_plan::observed::{Found, Judgement, Live, Observed, Seen};
+use towline_plan::ownership::Other;
+use towline_plan::policy::Ssa;
 use towline_plan::redact::Redactor;
 use towline_plan::schedule::sync::Look;
 
 use super::outcome::Failure;
 use super::{Context, Pass};
+use crate::api::{Inventory, ResourceExt as _, Sync};
 use crate::cluster::{Applied, CONCURRENT_REQUESTS, Listing, RequestError, Served, locked};
 
 /// How long the first list of a kind may take: 20,000 objects' metadata come in about 2 s.
 const FIRST_LIST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Why a live object is left alone.
+const ASKS: &str = "the live object has towline.dev/reconcile: disabled or towline.dev/ssa: Ignore";
 
 /// Observes everything a decision needs.
 pub(super) async fn observe(
@@ -39,9 +45,16 @@ pub(super) async fn observe(
     let questions: Vec<_> = unverified
         .map(|object| async move { (object.id.clone(), judge(cx, pass, served, object, redactor).await) })
         .collect();
-    let judgements = futures::stream::iter(questions).buffer_unordered(CONCURRENT_REQUESTS).collect().await;
-    let mut observed = Observed { judgements, left: BTreeMap::new() };
-    observed.judgements.extend(verified);
+    let mut observed = Observed { judgements: verified, ..Observed::default() };
+    let mut answers = futures::stream::iter(questions).buffer_unordered(CONCURRENT_REQUESTS);
+    while let Some((id, seen)) = answers.next().await {
+        if let Some(owner) = seen.owner.filter(|owner| *owner != pass.key) {
+            observed.owners.insert(id.clone(), owner);
+        }
+        observed.judgements.insert(id, seen.judgement);
+    }
+    drop(answers);
+    observed.others = others(cx, observed.owners.values()).await;
     for id in left {
         let version = owned.0.get(id).map_or("", |entry| &entry.version);
         let seen = match unserved.get(&id.kind) {
@@ -104,45 +117,121 @@ fn verified(cx: &Context, pass: &Pass, desired: &[Desired]) -> BTreeMap<ObjectId
     clean.map(|d| (d.id.clone(), Judgement::Clean)).collect()
 }
 
+/// What an apply of one object would do, and whose the object is by its labels now: the answer to a forced apply shows ours.
+pub(super) struct Judged {
+    pub judgement: Judgement,
+    pub owner: Option<SyncKey>,
+}
+
 /// Asks the API server what an apply would do.
-pub(super) async fn judge(
-    cx: &Context,
-    pass: &Pass,
-    served: &Served,
-    object: &Desired,
-    redactor: &Redactor,
-) -> Judgement {
+pub(super) async fn judge(cx: &Context, pass: &Pass, served: &Served, object: &Desired, redactor: &Redactor) -> Judged {
+    let only = |judgement| Judged { judgement, owner: None };
     // A definition of the same commit may bring the kind, or one more version of it.
     if !served.kinds.serves_in(&object.id.kind, &object.version) {
-        return Judgement::Later;
+        return only(Judgement::Later);
     }
     if pass.halt.is_cancelled() {
-        return Judgement::Unjudged("the pass was cut short".to_owned());
+        return only(Judgement::Unjudged("the pass was cut short".to_owned()));
     }
-    match cx.cluster.dry_run(served, object).await {
-        Ok(answer) => compare(cx, pass, object, &answer),
-        Err(error) => refused(object, &error, redactor),
+    let known = match known(cx, served, object).await {
+        Ok(known) => known,
+        Err(error) => return only(refused(object, &error, redactor)),
+    };
+    let owner = known.as_ref().and_then(|live| live.owner.clone());
+    let judgement = match left_alone(cx, pass, object, known.as_ref()) {
+        Some(judgement) => judgement,
+        None => match cx.cluster.dry_run(served, object).await {
+            Ok(answer) => compare(cx, pass, object, known.as_ref(), &answer),
+            Err(error) => refused(object, &error, redactor),
+        },
+    };
+    Judged { judgement, owner }
+}
+
+/// The live object before anything is asked of it: as the watch has it, or, where there is no watch or that is not enough, as
+/// it is looked at.
+async fn known(cx: &Context, served: &Served, object: &Desired) -> Result<Option<Live>, RequestError> {
+    let (seen, is_synced) = {
+        let watched = locked(&cx.watches.watched);
+        (watched.live(&object.id).cloned(), watched.is_synced(&object.id.kind))
+    };
+    // What nobody owns is not in the watch.
+    if seen.is_some() || (is_synced && object.policy.ssa != Ssa::IfNotPresent) {
+        return Ok(seen);
+    }
+    match cx.cluster.look(served, &object.id, &object.version).await {
+        // Who may apply and not look does without.
+        Err(error) if error.is_refusal() => Ok(None),
+        answer => answer,
     }
 }
 
-/// A dry-run that changes nothing answers with the live object to the byte; the watch has that object's metadata.
-fn compare(cx: &Context, pass: &Pass, object: &Desired, answer: &Applied) -> Judgement {
+/// An object that is not to be applied as it is. That it changes is told all the same.
+fn left_alone(cx: &Context, pass: &Pass, object: &Desired, known: Option<&Live>) -> Option<Judgement> {
+    let live = known.filter(|live| live.left_alone || object.policy.ssa == Ssa::IfNotPresent)?;
+    locked(&cx.watches.watched).look_out(&pass.key, &object.id, live);
+    Some(match live.left_alone {
+        true => Judgement::LeftAlone(ASKS.to_owned()),
+        false => Judgement::Differs(found(live)),
+    })
+}
+
+fn found(live: &Live) -> Found {
+    let Live { uid, resource_version, last_writer, .. } = live.clone();
+    Found { uid, resource_version, last_writer }
+}
+
+/// A dry-run that changes nothing answers with the live object to the byte; `known` is that object's metadata.
+fn compare(cx: &Context, pass: &Pass, object: &Desired, known: Option<&Live>, answer: &Applied) -> Judgement {
     if answer.created {
         return Judgement::Absent;
     }
+    // Of an object that nobody owns yet only this answer tells.
+    if answer.live.left_alone {
+        return Judgement::LeftAlone(ASKS.to_owned());
+    }
     let mut watched = locked(&cx.watches.watched);
-    let seen = watched.live(&object.id);
+    let seen = watched.live(&object.id).or(known);
     let last_writer = seen.and_then(|live| live.last_writer.clone());
     // Where the watch is not at the version the dry-run saw, nothing can be compared: the apply itself will tell.
     let same = seen.is_some_and(|live| {
         live.resource_version == answer.live.resource_version && live.fingerprint == answer.live.fingerprint
     });
     if !same {
-        let (uid, resource_version) = (answer.live.uid.clone(), answer.live.resource_version.clone());
-        return Judgement::Differs(Found { uid, resource_version, last_writer });
+        return Judgement::Differs(Found { last_writer, ..found(&answer.live) });
     }
     watched.remember(&pass.key, &object.id, &object.digest, &answer.live);
     Judgement::Clean
+}
+
+/// What is known of Syncs that live objects name and that are not this one.
+async fn others(cx: &Context, owners: impl Iterator<Item = &SyncKey>) -> BTreeMap<SyncKey, Other> {
+    let owners: BTreeSet<SyncKey> = owners.cloned().collect();
+    let questions = owners.into_iter().map(|owner| async move {
+        let known = other(cx, &owner).await.unwrap_or_else(|error| {
+            Other::Unclear(format!("whether that has it cannot be told: {}", towline_daemon::error::chain(&error)))
+        });
+        (owner, known)
+    });
+    futures::stream::iter(questions.collect::<Vec<_>>()).buffer_unordered(CONCURRENT_REQUESTS).collect().await
+}
+
+async fn other(cx: &Context, owner: &SyncKey) -> Result<Other, RequestError> {
+    let SyncKey { namespace, name } = owner;
+    // The Sync first: while it exists, its inventory is not collected.
+    let sync = cx.cluster.read::<Sync>(namespace, name).await?;
+    let inventory = cx.cluster.read::<Inventory>(namespace, name).await?;
+    Ok(match (sync, inventory) {
+        (None, None) => Other::Gone,
+        (Some(sync), Some(inventory)) if sync.uid().as_deref() == Some(&inventory.spec.sync_uid) => {
+            match Owned::from_lines(&inventory.spec.entries, &inventory.spec.digest) {
+                Ok(owned) => Other::Owns(owned),
+                Err(error) => Other::Unclear(format!("its inventory cannot be believed: {error}")),
+            }
+        }
+        (Some(_), _) => Other::Unclear("that has no inventory yet that says what it owns".to_owned()),
+        (None, Some(_)) => Other::Unclear("that is being deleted".to_owned()),
+    })
 }
 
 fn refused(object: &Desired, error: &RequestError, redactor: &Redactor) -> Judgement {

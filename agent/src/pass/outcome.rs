@@ -180,6 +180,8 @@ pub struct Outcome {
     pub actions: Vec<Action>,
     /// Objects that stay though Git no longer has them: which and why.
     pub kept: Vec<(ObjectId, String)>,
+    /// Objects that Git wants and that asked to be left alone: which and how.
+    pub left_alone: Vec<(ObjectId, String)>,
     /// The inventory as it is now, where the pass came that far.
     pub inventory: Option<Inventory>,
     /// The inventory was rebuilt in this pass: what was wrong with the old one.
@@ -192,7 +194,7 @@ impl Outcome {
     #[must_use]
     pub fn untouched() -> Self {
         let (actions, kept, unwatched) = (Vec::new(), Vec::new(), Vec::new());
-        Self { end: End::Untouched, actions, kept, inventory: None, rebuilt: None, unwatched }
+        Self { end: End::Untouched, actions, kept, left_alone: Vec::new(), inventory: None, rebuilt: None, unwatched }
     }
 
     /// A pass that did nothing, of a Sync whose inventory is as it was.

@@ -241,6 +241,7 @@ fn of_a_secret_only_the_name_is_said() {
         digest: towline_plan::object::digest(&secret),
         value: secret,
         origin: towline_plan::object::Origin { path: "s.yaml".to_owned(), line: 1 },
+        policy: Default::default(),
         awaits_definition: false,
         namespace_in_set: false,
     };

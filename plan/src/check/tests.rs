@@ -20,6 +20,7 @@ fn step(name: &str, apply: Apply) -> ApplyStep {
         value: serde_json::Value::Null,
         digest: String::new(),
         origin: crate::object::Origin { path: String::new(), line: 1 },
+        policy: Default::default(),
         awaits_definition: false,
         namespace_in_set: false,
     };

@@ -19,6 +19,7 @@ use towline_plan::manifest::{self, Mistake};
 use towline_plan::object::{ObjectId, SyncKey};
 use towline_plan::observed::Observed;
 use towline_plan::part::PruneRules;
+use towline_plan::placed;
 use towline_plan::tree::{File, Tree};
 
 /// `sync.yaml`: whatever is left out is as in a plain Sync that prunes.
@@ -33,6 +34,7 @@ struct Settings {
     max_deletions: Option<String>,
     /// The digest of a rebuilt inventory nobody has accepted.
     rebuilt: Option<String>,
+    target_namespace: Option<String>,
     /// Seconds: when the pass runs.
     now: i64,
 }
@@ -40,7 +42,15 @@ struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         let sync = "shop/prod".to_owned();
-        Self { sync, prune: true, allow_kinds: Vec::new(), max_deletions: None, rebuilt: None, now: 1_000 }
+        Self {
+            sync,
+            prune: true,
+            allow_kinds: Vec::new(),
+            max_deletions: None,
+            rebuilt: None,
+            target_namespace: None,
+            now: 1_000,
+        }
     }
 }
 
@@ -82,7 +92,10 @@ impl Scenario {
     }
 
     fn checked(&self, sync: &SyncKey) -> Result<String, Vec<Mistake>> {
-        let manifests = manifest::read(&self.tree)?;
+        let mut manifests = manifest::read(&self.tree)?;
+        if let Some(target) = &self.settings.target_namespace {
+            placed::place(&mut manifests, &self.kinds, sync, target);
+        }
         let desired = desired::resolve(manifests.clone(), &self.kinds, sync)?;
         let left_alone = desired::left_alone(&manifests, &self.kinds, sync);
         let inventory = self.inventory(&desired);
@@ -136,6 +149,12 @@ impl Scenario {
         for line in text::lines(&self.live) {
             let (object, says) = line.split_once(' ').unwrap();
             let (id, says) = (text::object(object), says.trim());
+            // `<what is said> labelled shop/other [<what is known of that>]`
+            let (says, labels) = says.split_once(" labelled ").unwrap_or((says, ""));
+            if let Some((owner, known)) = text::labels(labels, &id) {
+                observed.owners.insert(id.clone(), owner.clone());
+                observed.others.extend(known.map(|known| (owner, known)));
+            }
             match desired.iter().any(|d| d.id == id) {
                 true => drop(observed.judgements.insert(id.clone(), text::judgement(&id, says))),
                 false => drop(observed.left.insert(id.clone(), text::seen(&id, says))),

@@ -1,9 +1,11 @@
 //! The words of a scenario's text files, as values. What they mean stands in `scenarios/README.md`.
 
 use towline_plan::desired::{Kinds, Scope};
+use towline_plan::inventory::{Entry, Inventory, State};
 use towline_plan::letting::Letting;
 use towline_plan::object::{GroupKind, ObjectId, SyncKey, group_version};
 use towline_plan::observed::{Found, Judgement, Live, Seen, Writer};
+use towline_plan::ownership::Other;
 
 /// The kinds of a cluster without definitions of its own, for scenarios that do not say.
 pub(crate) const KINDS: &str = "
@@ -77,6 +79,7 @@ pub(crate) fn judgement(id: &ObjectId, says: &str) -> Judgement {
     match says.split_once(' ').unwrap_or((says, "")) {
         ("clean", "") => Judgement::Clean,
         ("absent", "") => Judgement::Absent,
+        ("asks", how) => Judgement::LeftAlone(how.to_owned()),
         ("later", "") => Judgement::Later,
         ("differs", by) if by.is_empty() || by.starts_with("by ") => Judgement::Differs(found(by)),
         ("replaced", by) => Judgement::Differs(Found { uid: "another".to_owned(), ..found(by) }),
@@ -84,6 +87,26 @@ pub(crate) fn judgement(id: &ObjectId, says: &str) -> Judgement {
         ("unjudged", why) => Judgement::Unjudged(why.to_owned()),
         _ => panic!("of a desired object {says:?} cannot be said"),
     }
+}
+
+/// The Sync that a live object's labels name, and what is known of that Sync.
+pub(crate) fn labels(text: &str, id: &ObjectId) -> Option<(SyncKey, Option<Other>)> {
+    let (owner, known) = text.split_once(' ').unwrap_or((text, ""));
+    let entry = |claimed_at: &str| {
+        let claimed_at = claimed_at.parse().unwrap();
+        let entry = Entry { version: "v1".into(), uid: None, digest: None, claimed_at, state: State::Applied };
+        Inventory([(id.clone(), entry)].into())
+    };
+    let known = match known.split_once(' ').unwrap_or((known, "")) {
+        _ if owner.is_empty() => return None,
+        ("", "") => None,
+        ("gone", "") => Some(Other::Gone),
+        ("owns", "others") => Some(Other::Owns(Inventory::default())),
+        ("owns", claimed_at) => Some(Other::Owns(entry(claimed_at))),
+        ("unclear:", why) => Some(Other::Unclear(why.to_owned())),
+        _ => panic!("of another Sync {known:?} cannot be said"),
+    };
+    Some((sync(owner), known))
 }
 
 /// What is known of an object Git no longer has.
@@ -97,6 +120,7 @@ pub(crate) fn seen(id: &ObjectId, says: &str) -> Seen {
         applied: true,
         letting,
         deleting: false,
+        left_alone: false,
         last_writer: None,
     };
     match (words.next(), words.next(), words.next()) {

@@ -190,12 +190,15 @@ impl World {
                 applied: true,
                 letting: live.letting,
                 deleting: false,
+                left_alone: false,
                 last_writer: None,
             }),
         };
         Observed {
             judgements: desired.iter().map(|d| (d.id.clone(), judge(d))).collect(),
             left: self.inventory.0.keys().map(|id| (id.clone(), look(id))).collect(),
+            owners: BTreeMap::new(),
+            others: BTreeMap::new(),
         }
     }
 
