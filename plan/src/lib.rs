@@ -19,6 +19,7 @@ pub mod identity;
 pub mod inventory;
 pub mod letting;
 pub mod manifest;
+pub mod members;
 pub mod object;
 pub mod observed;
 pub mod order;
