@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Deserialize;
 use towline_daemon::config::{self as files, ConfigError, Mistakes};
@@ -23,6 +24,14 @@ struct Raw {
     kubernetes: RawKubernetes,
     storage: RawStorage,
     bootstrap: Option<RawBootstrap>,
+    #[serde(default)]
+    replicas: RawReplicas,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct RawReplicas {
+    namespace: Option<String>,
+    lease_seconds: Option<u64>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -97,7 +106,22 @@ pub struct Config {
     pub(crate) allow_cross_namespace_references: bool,
     pub(crate) storage: PathBuf,
     pub(crate) bootstrap: Option<Bootstrap>,
+    pub(crate) replicas: Replicas,
 }
+
+/// How replicas of this agent find each other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Replicas {
+    /// Where their Leases are. Without it: the Pod's namespace; where there is no Pod, there are no replicas.
+    pub namespace: Option<String>,
+    /// How long others wait for one that says nothing.
+    pub lease: Duration,
+}
+
+/// What client-go's leader election has, so that people know it.
+const LEASE_SECONDS: u64 = 15;
+/// Below, a slow answer or two ends a Lease; above, nobody wants to wait that long for the work of a replica that died.
+const LEASE_SECONDS_BOUNDS: std::ops::RangeInclusive<u64> = 4..=300;
 
 /// Reads, checks, and reports everything that is wrong.
 ///
@@ -121,6 +145,7 @@ pub fn load(path: Option<&Path>) -> Result<Config, ConfigError> {
         let key = "kubernetes.default_service_account";
         mistakes.add(key, "is no name of a service account: small letters, digits, - and ., as in deployer");
     }
+    let replicas = replicas(raw.replicas, &mut mistakes);
     let Some(cluster) = cluster else { return Err(ConfigError::Mistakes(mistakes)) };
     mistakes.finish(Config {
         cluster,
@@ -133,6 +158,7 @@ pub fn load(path: Option<&Path>) -> Result<Config, ConfigError> {
         allow_cross_namespace_references,
         storage: raw.storage.dir,
         bootstrap: bootstrap.flatten(),
+        replicas,
     })
 }
 
@@ -141,6 +167,18 @@ fn is_account_name(name: &str) -> bool {
     let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.';
     let ends = !name.starts_with(['-', '.']) && !name.ends_with(['-', '.']);
     (1..=253).contains(&name.len()) && name.bytes().all(inner) && ends
+}
+
+fn replicas(raw: RawReplicas, mistakes: &mut Mistakes) -> Replicas {
+    let seconds = raw.lease_seconds.unwrap_or(LEASE_SECONDS);
+    if !LEASE_SECONDS_BOUNDS.contains(&seconds) {
+        let (least, most) = LEASE_SECONDS_BOUNDS.into_inner();
+        mistakes.add("replicas.lease_seconds", format!("{seconds} is not within {least} to {most}"));
+    }
+    if raw.namespace.as_ref().is_some_and(String::is_empty) {
+        mistakes.add("replicas.namespace", "is empty: name a namespace, or leave it out for the Pod's own");
+    }
+    Replicas { namespace: raw.namespace, lease: Duration::from_secs(seconds) }
 }
 
 fn bootstrap(raw: RawBootstrap, mistakes: &mut Mistakes) -> Option<Bootstrap> {
@@ -203,11 +241,18 @@ mod tests {
 
     #[test]
     fn every_mistake_is_named_with_its_key() {
-        let text = "cluster = \"Prod.EU\"\nadmin = \"here\"\n[kubernetes]\ndefault_service_account = \"ns:name\"\n[storage]\ndir = \"\"\n[bootstrap]\nurl = \"git@host:x\"\nref = {branch = \"a\", tag = \"b\"}\n";
+        let text = "cluster = \"Prod.EU\"\nadmin = \"here\"\n[replicas]\nlease_seconds = 1\nnamespace = \"\"\n[kubernetes]\ndefault_service_account = \"ns:name\"\n[storage]\ndir = \"\"\n[bootstrap]\nurl = \"git@host:x\"\nref = {branch = \"a\", tag = \"b\"}\n";
         let error = towline_daemon::error::chain(&load_text(text).unwrap_err());
-        for key in
-            ["cluster", "admin", "kubernetes.default_service_account", "storage.dir", "bootstrap.url", "bootstrap.ref"]
-        {
+        for key in [
+            "cluster",
+            "admin",
+            "kubernetes.default_service_account",
+            "storage.dir",
+            "bootstrap.url",
+            "bootstrap.ref",
+            "replicas.lease_seconds",
+            "replicas.namespace",
+        ] {
             assert!(error.contains(key), "{key}: {error}");
         }
     }

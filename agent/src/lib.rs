@@ -17,6 +17,7 @@ pub mod engine;
 pub mod metrics;
 pub mod mirror;
 pub mod pass;
+pub mod replicas;
 pub mod report;
 mod run;
 

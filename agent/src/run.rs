@@ -13,6 +13,7 @@ use towline_daemon::error::chain;
 use towline_daemon::nats::NatsError;
 use towline_daemon::shutdown::Shutdown;
 use towline_daemon::tasks::{TaskFailure, Tasks, WhenItEnds};
+use towline_plan::members::Share;
 
 use crate::bus::{self, Bus};
 use crate::cluster::{self, Cluster, ConnectError, Resources, Watches};
@@ -20,6 +21,7 @@ use crate::config::{Bootstrap, Config};
 use crate::engine::{Driver, Engine, Parts};
 use crate::metrics::{Kept, Metrics};
 use crate::pass::Context;
+use crate::replicas;
 
 /// How long tasks may take to end: a little more than the passes get.
 const DRAIN: Duration = Duration::from_secs(20);
@@ -33,6 +35,8 @@ pub enum RunError {
     Storage { path: std::path::PathBuf, source: std::io::Error },
     #[error("connecting to the cluster")]
     Cluster(#[from] ConnectError),
+    #[error("reading how long the machine has been up")]
+    Uptime(#[source] std::io::Error),
     #[error(transparent)]
     Key(#[from] bus::key::KeyFileError),
     #[error(transparent)]
@@ -50,12 +54,15 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), RunError> {
     std::fs::create_dir_all(&storage).map_err(|source| RunError::Storage { path: config.storage.clone(), source })?;
     let metrics = Metrics::new();
     let client = cluster::connect(&config.kubernetes, &metrics).await?;
-    let cluster = Cluster::new(client, metrics.clone()).with_default_account(config.default_service_account.as_deref());
     tracing::info!(cluster = %config.cluster, version = env!("CARGO_PKG_VERSION"), "agent starts");
 
     let tasks = Tasks::new();
     let readiness = Readiness::new();
     readiness.set("cluster", Err("the first lists are not complete".to_owned()));
+    let (fence, membership) =
+        replicas::start(&config.replicas, &config.cluster, &client, &tasks, &readiness).map_err(RunError::Uptime)?;
+    let account = config.default_service_account.as_deref();
+    let cluster = Cluster::behind(&fence, client, metrics.clone()).with_default_account(account);
     let bus = bus(&config, &storage, &tasks, &shutdown).await?;
     if let Some(bootstrap) = config.bootstrap {
         tasks.spawn("bootstrap", WhenItEnds::IsFine, apply_bootstrap(bootstrap, cluster.clone(), shutdown.clone()));
@@ -76,8 +83,10 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), RunError> {
     }
     let context = Context { cluster, watches, claims: Arc::default(), metrics };
     let no_events = bus.is_none().then(|| "no NATS server is configured: the source is polled".to_owned());
+    let share = if membership.is_some() { Share::Nothing } else { Share::All };
     let engine = Engine::new(context.clone(), lists, no_events)
-        .allowing_cross_namespace(config.allow_cross_namespace_references);
+        .allowing_cross_namespace(config.allow_cross_namespace_references)
+        .with_share(share);
     let parts = Parts {
         engine,
         context,
@@ -89,6 +98,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), RunError> {
         resources,
         moved,
         bus,
+        membership,
     };
     tasks.spawn("loop", WhenItEnds::StopsProcess, async move {
         let end = Driver::run(parts).await;
@@ -114,8 +124,7 @@ async fn bus(
 ) -> Result<Option<(Bus, mpsc::Receiver<bus::BusEvent>)>, RunError> {
     let Some(settings) = &config.nats else { return Ok(None) };
     let key = bus::key::load(config.report_key.as_deref(), storage)?;
-    // Rises with every start, also where the clock is off by less than the last start lasted.
-    let incarnation = u64::try_from(Timestamp::now().as_millisecond()).unwrap_or_default();
+    let incarnation = bus::incarnation(Timestamp::now());
     let bus = Bus::start(settings, config.cluster.clone(), key, incarnation, tasks, shutdown.clone()).await?;
     Ok(Some(bus))
 }
@@ -123,6 +132,10 @@ async fn bus(
 /// Until it is done: at a first installation the agent may be there before the definitions are.
 async fn apply_bootstrap(bootstrap: Bootstrap, cluster: Cluster, shutdown: Shutdown) -> Result<(), BoxError> {
     let Bootstrap { namespace, name, source, sync } = bootstrap;
+    tokio::select! {
+        () = cluster.writable() => {}
+        () = shutdown.requested() => return Ok(()),
+    }
     loop {
         match cluster.bootstrap(&namespace, &name, source.clone(), sync.clone()).await {
             Ok(()) => {

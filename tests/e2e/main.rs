@@ -31,6 +31,7 @@ mod prune;
 mod push;
 mod quiet;
 mod refusals;
+mod replicas;
 mod reports;
 mod rotation;
 mod scale;

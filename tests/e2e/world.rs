@@ -82,6 +82,12 @@ impl World {
         self.agent = Daemon::agent(&agent_config(self.plane, &self.namespace, access)).await.unwrap();
     }
 
+    /// One more source of the repository.
+    pub async fn another_source(&self, name: &str, source: serde_json::Value) {
+        let base = json!({ "url": self.git.url("fleet"), "interval": "1h", "eventRepository": EVENT_REPOSITORY });
+        self.create::<GitSource>("GitSource", name, merged(base, source)).await;
+    }
+
     /// A source and a Sync of the whole repository.
     pub async fn sync(&self) {
         self.sync_with(json!({}), json!({})).await;
@@ -89,10 +95,7 @@ impl World {
 
     /// The same with more or other fields in their specs.
     pub async fn sync_with(&self, source: serde_json::Value, sync: serde_json::Value) {
-        let base = json!({
-            "url": self.git.url("fleet"), "interval": "1h", "eventRepository": EVENT_REPOSITORY,
-        });
-        self.create::<GitSource>("GitSource", "fleet", merged(base, source)).await;
+        self.another_source("fleet", source).await;
         self.another_sync("fleet", sync).await;
     }
 

@@ -222,6 +222,16 @@ impl Bus {
         self.shared.numbers.send_replace(Some(Numbers { syncs, ready, sources }));
     }
 
+    /// Another replica says how the cluster is.
+    pub fn no_heartbeat(&self) {
+        self.shared.numbers.send_if_modified(|numbers| numbers.take().is_some());
+    }
+
+    /// From now on reports are numbered above everything that was numbered with a smaller incarnation, by whomever.
+    pub fn begin_again(&self, incarnation: u64) {
+        self.shared.queue.lock().begin_again(incarnation);
+    }
+
     /// Publishes what is left and ends the connection, both within a time. To be called when nobody reports any more.
     pub async fn drain(&self, within: Duration) -> Result<(), Undelivered> {
         self.shared.draining.send_replace(true);
@@ -240,6 +250,13 @@ impl fmt::Display for Interest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.repository, self.reference)
     }
+}
+
+/// A number that rises with time: with every start, also where the clock is off by less than the last start lasted, and
+/// from one replica to the one that takes over from it. In microseconds, so that no two replicas have the same.
+#[must_use]
+pub fn incarnation(now: Timestamp) -> u64 {
+    u64::try_from(now.as_microsecond()).unwrap_or_default()
 }
 
 /// Waits for a deadline; for ever where there is none.

@@ -72,6 +72,10 @@ impl Outgoing {
         }
     }
 
+    pub(super) fn begin_again(&mut self, incarnation: u64) {
+        self.writer.begin_again(incarnation);
+    }
+
     pub(super) fn put(&mut self, report: Report, at: Timestamp) {
         match report {
             Report::Change(change) => self.changes.put(change.bounded(), at),

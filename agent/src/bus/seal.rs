@@ -34,6 +34,11 @@ impl Writer {
         Self { cluster, key, incarnation, sequence: 0 }
     }
 
+    /// Numbers go on rising within the larger incarnation: what is under way is known by its number alone.
+    pub(super) fn begin_again(&mut self, incarnation: u64) {
+        self.incarnation = self.incarnation.max(incarnation);
+    }
+
     pub(super) fn cluster(&self) -> &ClusterName {
         &self.cluster
     }

@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use super::Fenced;
+
 /// How kube-apiserver's answer begins when an applied object does not fit its schema (seen on 1.37): its status is 500, and
 /// its reason says no more.
 const UNTYPED: &str = "failed to create typed patch object";
@@ -25,6 +27,8 @@ enum Cause {
     Timeout(Duration),
     #[error("the cluster does not serve its kind in that version now")]
     Unserved,
+    #[error(transparent)]
+    Fenced(Fenced),
     #[error("the API server cannot be reached")]
     Transport(#[source] Box<kube::Error>),
 }
@@ -40,6 +44,7 @@ impl RequestError {
                 message: status.message.clone(),
                 about: status.details.as_ref().map(|d| d.kind.clone()),
             },
+            kube::Error::Service(error) if error.is::<Fenced>() => Cause::Fenced(Fenced),
             other => Cause::Transport(Box::new(other)),
         };
         Self { what, source }
@@ -59,10 +64,16 @@ impl RequestError {
         matches!(self.source, Cause::Unserved)
     }
 
+    /// It was not sent, or not waited for: this replica may not write now.
+    #[must_use]
+    pub fn is_fenced(&self) -> bool {
+        matches!(self.source, Cause::Fenced(_))
+    }
+
     fn code(&self) -> Option<u16> {
         match &self.source {
             Cause::Status { code, .. } => Some(*code),
-            Cause::Unserved | Cause::Timeout(_) | Cause::Transport(_) => None,
+            Cause::Unserved | Cause::Timeout(_) | Cause::Fenced(_) | Cause::Transport(_) => None,
         }
     }
 

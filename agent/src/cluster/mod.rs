@@ -7,24 +7,33 @@ mod counted;
 mod discovery;
 mod error;
 mod events;
+mod fence;
 mod identity;
+mod leases;
 mod listing;
 mod live;
 mod objects;
 mod owned;
+mod place;
 mod records;
 mod resources;
+mod uptime;
 mod watches;
 
 pub use connect::{ConnectError, ConnectSettings, connect};
 pub use discovery::Served;
 pub use error::RequestError;
 pub use events::EventKind;
+pub use fence::{Fence, Fenced};
+pub use kube::Client;
+pub use leases::{Exactly, LeaseEvent, LeaseSettings, Leases, Seen, WatchError};
 pub use listing::Listing;
 pub use objects::Applied;
 pub use owned::Found;
+pub use place::Place;
 pub use records::Record;
 pub use resources::{Change, ResourceEvent, Resources};
+pub use uptime::uptime;
 pub use watches::{Moved, Movement, Watches, locked};
 
 use std::sync::Arc;
@@ -51,14 +60,34 @@ pub struct Cluster {
     served: Arc<tokio::sync::RwLock<Arc<Served>>>,
     said: events::Said,
     metrics: Metrics,
+    fence: Fence,
 }
 
 impl Cluster {
     /// A cluster by its client; nothing is asked of it yet.
     #[must_use]
     pub fn new(client: kube::Client, metrics: Metrics) -> Self {
+        Self::behind(&Fence::open(), client, metrics)
+    }
+
+    /// The same, with its writes behind a fence.
+    #[must_use]
+    pub fn behind(fence: &Fence, client: kube::Client, metrics: Metrics) -> Self {
+        let client = fence.around(client);
         let acting = identity::Acting::agent(client.clone());
-        Self { client, acting, default_account: None, served: Arc::default(), said: events::Said::default(), metrics }
+        let (served, said, fence) = (Arc::default(), events::Said::default(), fence.clone());
+        Self { client, acting, default_account: None, served, said, metrics, fence }
+    }
+
+    /// Whether writes pass: other replicas may be at work otherwise.
+    #[must_use]
+    pub fn may_write(&self) -> bool {
+        self.fence.is_open()
+    }
+
+    /// Returns when writes pass.
+    pub async fn writable(&self) {
+        self.fence.opened().await;
     }
 }
 

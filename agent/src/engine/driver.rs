@@ -13,14 +13,16 @@ use towline_daemon::BoxError;
 use towline_daemon::admin::Readiness;
 use towline_daemon::shutdown::Shutdown;
 use towline_daemon::tasks::{Tasks, WhenItEnds};
+use towline_plan::members::Share;
 use towline_proto::{ClusterName, Wire as _};
 
 use super::passing::Reporting;
-use super::{Action, Engine, Event, Moment, fetching, passing};
+use super::{Action, Engine, Event, Moment, fetching, passing, reading};
 use crate::bus::{Bus, BusEvent, Report};
 use crate::cluster::{Moved, ResourceEvent};
 use crate::metrics::Queue;
 use crate::pass::Context;
+use crate::replicas::Membership;
 use crate::report;
 
 /// Passes that run at once. Each has up to 16 requests under way, and parses YAML on one core.
@@ -45,6 +47,8 @@ pub struct Parts {
     pub resources: mpsc::Receiver<ResourceEvent>,
     pub moved: mpsc::UnboundedReceiver<Moved>,
     pub bus: Option<(Bus, mpsc::Receiver<BusEvent>)>,
+    /// Where there may be other replicas.
+    pub membership: Option<Membership>,
 }
 
 /// The running loop.
@@ -69,8 +73,8 @@ impl Driver {
     /// # Errors
     /// None of its own; a watch that ends for good ends the process through its task.
     pub async fn run(parts: Parts) -> Result<(), BoxError> {
-        let Parts { engine, context, cluster_name, storage, tasks, shutdown, readiness, mut resources, mut moved, bus } =
-            parts;
+        let Parts { engine, context, cluster_name, storage, tasks, shutdown, readiness, .. } = parts;
+        let Parts { mut resources, mut moved, bus, mut membership, .. } = parts;
         // Every running job sends one event, and one more on its way: this many at the most wait here.
         let (jobs, mut done) = mpsc::channel(256);
         let (bus, mut news) = bus.unzip();
@@ -86,17 +90,28 @@ impl Driver {
                 Some(event) = resources.recv() => Event::Resource(event),
                 Some(moved) = moved.recv() => Event::Moved(moved),
                 Some(event) = next(&mut news) => Event::Bus(event),
+                Some(share) = next_share(&mut membership) => driver.divided(share),
                 () = until(due) => Event::Due,
             };
             driver.take(event);
+            if driver.engine.is_listed()
+                && let Some(ready) = membership.as_mut().and_then(|membership| membership.ready.take())
+            {
+                // The other end is gone only while the process ends.
+                let _ = ready.send(());
+            }
         }
         driver.readiness.set("shutdown", Err("draining".to_owned()));
-        driver.end(&mut done).await;
+        let all_ended = driver.end_passes(&mut done).await;
+        if let Some(membership) = membership.filter(|_| all_ended) {
+            let _ = membership.leave.send(());
+        }
+        driver.end_reports().await;
         Ok(())
     }
 
-    /// Waits for the passes that were cut short to say what they did, and for that to be published.
-    async fn end(&mut self, done: &mut mpsc::Receiver<Event>) {
+    /// Waits for the passes that were cut short to say what they did, and answers whether all have.
+    async fn end_passes(&mut self, done: &mut mpsc::Receiver<Event>) -> bool {
         let deadline = tokio::time::Instant::now() + DRAIN;
         while self.passing > 0 {
             match tokio::time::timeout_at(deadline, done.recv()).await {
@@ -104,10 +119,15 @@ impl Driver {
                 Ok(Some(_)) => {}
                 Ok(None) | Err(_) => {
                     tracing::warn!(passes = self.passing, "passes did not end in time; what they claimed is recorded");
-                    break;
+                    return false;
                 }
             }
         }
+        true
+    }
+
+    /// Waits for what was said to be published.
+    async fn end_reports(&self) {
         if let Some(bus) = &self.reporting.bus
             && let Err(error) = bus.drain(DRAIN_REPORTS).await
         {
@@ -132,8 +152,19 @@ impl Driver {
         }
         if let Some(bus) = &self.reporting.bus {
             let (syncs, ready, sources) = self.engine.counts();
-            bus.heartbeat(syncs, ready, sources);
+            match self.engine.speaks_for_all() {
+                true => bus.heartbeat(syncs, ready, sources),
+                false => bus.no_heartbeat(),
+            }
         }
+    }
+
+    fn divided(&self, share: Share) -> Event {
+        if let Some(bus) = &self.reporting.bus {
+            // What was another replica's has to be told with a number above that replica's.
+            bus.begin_again(crate::bus::incarnation(Timestamp::now()));
+        }
+        Event::Divided(share)
     }
 
     fn act(&mut self, action: Action) {
@@ -171,6 +202,10 @@ impl Driver {
                     run.await;
                 });
             }
+            Action::Read(read) => {
+                let (cluster, jobs) = (self.context.cluster.clone(), self.jobs.clone());
+                self.job("read".to_owned(), reading::read(read, cluster, jobs));
+            }
             Action::Explain(explanation) => {
                 let (reporting, jobs) = (self.reporting.clone(), self.jobs.clone());
                 self.job("explain".to_owned(), passing::explain(*explanation, reporting, jobs));
@@ -205,6 +240,15 @@ async fn next(news: &mut Option<mpsc::Receiver<BusEvent>>) -> Option<BusEvent> {
     match news {
         Some(news) => news.recv().await,
         None => std::future::pending().await,
+    }
+}
+
+async fn next_share(membership: &mut Option<Membership>) -> Option<Share> {
+    let Some(membership) = membership else { return std::future::pending().await };
+    match membership.shares.changed().await {
+        Ok(()) => Some(membership.shares.borrow_and_update().clone()),
+        // It ends the process, or the process ends.
+        Err(_) => std::future::pending().await,
     }
 }
 

@@ -6,11 +6,16 @@
 mod depends;
 mod driver;
 mod fetching;
+mod follow;
+mod hear;
+mod members;
 mod passing;
+mod reading;
 mod source;
 mod sync;
 
 pub use driver::{Driver, Parts};
+pub use members::{Read, ReadSync};
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,6 +23,7 @@ use crate::api::ResourceExt as _;
 use futures::FutureExt as _;
 use jiff::Timestamp;
 use towline_plan::inventory::Inventory as Owned;
+use towline_plan::members::Share;
 use towline_plan::object::SyncKey;
 use towline_proto::CommitId;
 
@@ -26,6 +32,7 @@ use crate::bus::{BusEvent, Interest};
 use crate::cluster::{Change, Moved, ResourceEvent};
 use crate::mirror::Mirror;
 use crate::pass::{PANICKED, Revision};
+use members::Hold;
 use source::SourceEntry;
 use sync::SyncEntry;
 
@@ -67,6 +74,14 @@ pub enum Event {
         uid: Option<String>,
         written: Option<Box<crate::api::Sync>>,
     },
+    /// What this replica is to take care of from now on.
+    Divided(Share),
+    /// What came to this replica was read, by the read of this number.
+    Read {
+        number: u64,
+        syncs: Vec<ReadSync>,
+        sources: Vec<GitSource>,
+    },
     /// A moment that was waited for has come.
     Due,
 }
@@ -105,6 +120,8 @@ pub enum Action {
     Warn(Box<passing::Warning>),
     /// Listen to these refs from now on.
     Listen(BTreeSet<Interest>),
+    /// Syncs came to this replica: what the API server has of them now.
+    Read(Read),
     /// A Sync is gone: its tombstone is reported.
     Bury(Box<crate::api::Sync>),
 }
@@ -137,6 +154,10 @@ pub struct Engine {
     fetches: u64,
     /// Whether a Sync may name sources and Syncs of other namespaces.
     cross_namespace: bool,
+    /// What is this replica's.
+    share: Share,
+    /// Reads started so far.
+    reads: u64,
     shared: crate::pass::Context,
 }
 
@@ -156,6 +177,8 @@ impl Engine {
             heard: BTreeMap::new(),
             fetches: 0,
             cross_namespace: false,
+            share: Share::All,
+            reads: 0,
             shared,
         }
     }
@@ -178,6 +201,8 @@ impl Engine {
             Event::Written { source, result } => self.written(&source, result, at),
             Event::Passed { sync, passed } => self.passed(&sync, passed, at, &mut actions),
             Event::Explained { sync, uid, written } => self.explained(&sync, uid, written, at, &mut actions),
+            Event::Divided(share) => self.divided(share),
+            Event::Read { number, syncs, sources } => self.read(number, syncs, sources, at, &mut actions),
             Event::Due => {}
         }
         if self.is_listed() {
@@ -201,12 +226,17 @@ impl Engine {
         let sources = self.sources.values().filter_map(SourceEntry::next);
         // Without a revision to work from nothing could be started, however due it is.
         let runnable =
-            self.syncs.iter().filter(|(key, sync)| self.offered(sync).is_some() && !self.leaving.contains(*key));
+            self.own_syncs().filter(|(key, sync)| self.offered(sync).is_some() && !self.leaving.contains(*key));
         let syncs = runnable.filter_map(|(_, sync)| sync.schedule.next(now));
         // Of those that cannot run some could not be told why.
-        let unexplained = self.syncs.values().filter(|sync| self.offered(sync).is_none());
-        let explanations = unexplained.filter_map(|sync| sync.explain_after).filter(|after| *after > now);
-        sources.chain(syncs).chain(explanations).min()
+        let unexplained = self.own_syncs().filter(|(_, sync)| self.offered(sync).is_none());
+        let explanations = unexplained.filter_map(|(_, sync)| sync.explain_after).filter(|after| *after > now);
+        sources.chain(syncs).chain(explanations).chain(self.next_read(now)).min()
+    }
+
+    /// The Syncs this replica takes care of.
+    fn own_syncs(&self) -> impl Iterator<Item = (&SyncKey, &SyncEntry)> {
+        self.syncs.iter().filter(|(_, entry)| entry.hold == Hold::Own)
     }
 
     /// Counts for the heartbeat: Syncs, Syncs that are ready, sources.
@@ -260,6 +290,10 @@ impl Engine {
         let newer = self.inventories.get(&key).is_none_or(|known| is_newer(&inventory, known));
         if newer {
             self.inventories.insert(key.clone(), inventory);
+            if self.syncs.get(&key).is_some_and(|entry| entry.hold != Hold::Own) {
+                // How far another replica has come with a Sync is known by nothing else.
+                self.wake_all_dependents(&key);
+            }
             if !self.index(&key) {
                 self.rebuild(&key);
             }
@@ -298,6 +332,8 @@ impl Engine {
     }
 
     fn start_due(&mut self, at: Moment, actions: &mut Vec<Action>) {
+        self.start_reads(at, actions);
+        self.assign_sources(at);
         self.start_fetches(at, actions);
         self.start_writes(at, actions);
         self.start_passes(at, actions);

@@ -91,7 +91,10 @@ pub(super) async fn run(
         let outcome = match turn {
             Some(_) => {
                 let _timing = context.metrics.time_pass();
-                in_time(&context, &pass).await
+                let outcome = in_time(&context, &pass).await;
+                // Whatever it was cut short by then, it is no longer this replica's to say.
+                let end = if context.cluster.may_write() { outcome.end } else { End::Superseded };
+                Outcome { end, ..outcome }
             }
             // What is known of the inventory is as good as it was.
             None => Outcome { end: End::Superseded, inventory: pass.inventory.clone(), ..Outcome::untouched() },

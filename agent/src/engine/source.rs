@@ -10,22 +10,29 @@ use towline_plan::schedule::source::{SourceSchedule, Verdict as Tip};
 use towline_proto::{CommitEvent, CommitId, RefName, RepositoryId};
 
 use super::fetching;
+use super::members::Role;
 use super::{Action, Engine, FetchFailure, Moment, OpenMirror, SourceKey, is_newer, key};
 use crate::api::{self, ConditionStatus, Conditions, GitSource, GitSourceStatus, LastEvent, Verdict};
-use crate::bus::{BusEvent, Interest};
+use crate::bus::Interest;
 use crate::pass::Revision;
 
 /// One source.
 pub(super) struct SourceEntry {
     pub object: Arc<GitSource>,
+    /// What this replica does for it.
+    pub role: Role,
     pub schedule: SourceSchedule,
     /// What is wrong with the spec: then nothing is fetched.
     pub invalid: Option<String>,
     pub interest: Option<Interest>,
     /// The fetch whose result counts.
     pub fetch: u64,
-    /// Where the newest tip was fetched to.
-    pub fetched: Option<OpenMirror>,
+    /// The newest tip that was fetched, and where to.
+    pub fetched: Option<(OpenMirror, CommitId)>,
+    /// Why a follower does not have what the status names.
+    pub trouble: Option<String>,
+    /// What a follower looks for because the status names it.
+    pub asked: Option<CommitId>,
     /// What Syncs work from: verified, and recorded in the status. Stays until there is a newer one, also where another
     /// repository or ref is to be followed.
     pub revision: Option<Revision>,
@@ -64,7 +71,7 @@ pub struct Write {
 
 impl SourceEntry {
     pub(super) fn next(&self) -> Option<Timestamp> {
-        if self.writing {
+        if self.writing || self.role == Role::None {
             return None;
         }
         let fetch = self.schedule.next().filter(|_| self.invalid.is_none());
@@ -73,10 +80,14 @@ impl SourceEntry {
     }
 
     pub(super) fn interest(&self) -> Option<Interest> {
-        self.interest.clone().filter(|_| self.invalid.is_none() && !self.object.spec.suspend)
+        let listens = self.role != Role::None && self.invalid.is_none() && !self.object.spec.suspend;
+        self.interest.clone().filter(|_| listens)
     }
 
     fn is_unwritten(&self) -> bool {
+        if self.role != Role::Owner {
+            return false;
+        }
         let old = self.object.status.clone().unwrap_or_default();
         let new = status(&self.object, &self.wanted, Timestamp::UNIX_EPOCH);
         !says_the_same(&old, &new)
@@ -145,17 +156,16 @@ impl Engine {
             Ok(interest) => (Some(interest), None),
             Err(problem) => (None, Some(problem)),
         };
-        let spec = &object.spec;
-        let interval =
-            SignedDuration::try_from(std::time::Duration::from(spec.interval)).unwrap_or(SignedDuration::MAX);
-        // A tenth of a second would be a denial of service of the host: the least that makes sense is a second.
-        let (interval, suspend) = (interval.max(SignedDuration::from_secs(1)), spec.suspend);
+        let (interval, suspend) = (interval(&object), object.spec.suspend);
         let requested = object.annotations().get(api::REQUESTED_AT).cloned();
         match self.sources.get(&key) {
             None => {
                 let events = Some(self.events_of(interest.as_ref()));
                 let mut entry = SourceEntry {
                     object: Arc::new(object),
+                    role: self.role_of_new(),
+                    trouble: None,
+                    asked: None,
                     schedule: SourceSchedule::new(interval, suspend, None, at.now),
                     invalid,
                     interest,
@@ -184,7 +194,8 @@ impl Engine {
                 if entry.interest != interest || entry.object.spec.reference != object.spec.reference {
                     // Another repository or ref: what was known of the old one says nothing of it.
                     entry.schedule = SourceSchedule::new(interval, suspend, None, at.now);
-                    entry.fetch = 0;
+                    entry.schedule.poll(entry.role == Role::Owner, at.now);
+                    (entry.fetch, entry.fetched, entry.asked) = (0, None, None);
                     (entry.wanted.tip, entry.wanted.ready) = (None, None);
                     entry.wanted.events = Some(events);
                 }
@@ -198,6 +209,7 @@ impl Engine {
                     entry.schedule.wake(None, at.now);
                 }
                 entry.say_invalid();
+                self.follow(&key, at);
             }
         }
     }
@@ -206,85 +218,14 @@ impl Engine {
         self.sources.remove(key);
     }
 
-    pub(super) fn bus(&mut self, event: BusEvent, at: Moment) {
-        match event {
-            BusEvent::Woken { repository, reference, event, undecodable } => {
-                if let Some(problem) = undecodable {
-                    tracing::warn!(%reference, problem, "an event could not be read; the ref is looked at all the same");
-                }
-                for entry in self.sources.values_mut() {
-                    let hit = entry.interest.as_ref().is_some_and(|interest| {
-                        interest.repository.token() == repository && interest.reference == reference
-                    });
-                    if hit {
-                        entry.woken(event.as_ref(), at);
-                    }
-                }
-            }
-            BusEvent::ReconcileAll => {
-                self.sources.values_mut().for_each(|entry| entry.schedule.wake(None, at.now));
-                self.syncs
-                    .values_mut()
-                    .for_each(|entry| entry.schedule.want(towline_plan::schedule::sync::Trigger::Request));
-            }
-            BusEvent::Reconcile { namespace, name } => {
-                let key = SourceKey { namespace, name };
-                if let Some(entry) = self.syncs.get_mut(&key) {
-                    entry.schedule.want(towline_plan::schedule::sync::Trigger::Request);
-                    let source = super::depends::source(&entry.object);
-                    if let Some(source) = self.sources.get_mut(&source) {
-                        source.schedule.wake(None, at.now);
-                    }
-                }
-            }
-            BusEvent::Connected => {
-                self.bus_down = None;
-            }
-            BusEvent::Disconnected { reason } => self.no_events(&reason),
-            BusEvent::Denied { what } => tracing::warn!(what, "the NATS server refuses"),
-            BusEvent::Subscribed { interest } => {
-                let verdict = Verdict {
-                    status: ConditionStatus::True,
-                    reason: "Subscribed".to_owned(),
-                    message: format!("listening for events of {}", interest.repository),
-                };
-                self.set_events(&interest, &verdict);
-            }
-            BusEvent::Unsubscribable { interest, reason } => {
-                let verdict = Verdict { status: ConditionStatus::False, reason: "Denied".to_owned(), message: reason };
-                self.set_events(&interest, &verdict);
-            }
-        }
-    }
-
-    /// Whether events can arrive for a ref, as far as is known.
-    fn events_of(&self, interest: Option<&Interest>) -> Verdict {
-        let heard = interest.and_then(|interest| self.heard.get(interest)).cloned();
-        heard.unwrap_or_else(|| events_verdict(self.bus_down.clone(), "not subscribed yet"))
-    }
-
-    fn no_events(&mut self, reason: &str) {
-        self.bus_down = Some(reason.to_owned());
-        self.heard.clear();
-        for entry in self.sources.values_mut() {
-            entry.wanted.events = Some(events_verdict(Some(reason.to_owned()), ""));
-        }
-    }
-
-    fn set_events(&mut self, interest: &Interest, verdict: &Verdict) {
-        self.heard.insert(interest.clone(), verdict.clone());
-        for entry in self.sources.values_mut().filter(|e| e.interest.as_ref() == Some(interest)) {
-            entry.wanted.events = Some(verdict.clone());
-        }
-    }
-
     pub(super) fn recovered(&mut self, source: &SourceKey, revision: Revision, mirror: OpenMirror) {
         if let Some(entry) = self.sources.get_mut(source)
-            && entry.revision.is_none()
+            && entry.revision.as_ref().is_none_or(|known| known.sequence < revision.sequence)
             && entry.object.status.as_ref().and_then(|s| s.revision.as_ref()) == Some(&revision.name)
         {
             entry.mirror = Some(mirror);
             entry.revision = Some(revision);
+            (entry.trouble, entry.asked) = (None, None);
             self.offer(source);
         }
     }
@@ -298,10 +239,13 @@ impl Engine {
     ) {
         // One that was begun for another repository or ref, or for a source of that name before, says nothing of this one.
         let Some(entry) = self.sources.get_mut(source).filter(|entry| entry.fetch == number) else { return };
+        if entry.role != Role::Owner {
+            return self.fetched_to_follow(source, result, at);
+        }
         entry.wanted.handled.clone_from(&entry.answering);
         match result {
             Ok((mirror, commit)) => {
-                entry.fetched = Some(mirror);
+                entry.fetched = Some((mirror, commit.clone()));
                 let verdict = entry.schedule.fetched(&commit, at.now, at.dice);
                 if verdict == Tip::Unchanged && !entry.schedule.is_expecting() {
                     // The event brought nothing new: what comes later does not come from its delivery.
@@ -348,7 +292,7 @@ impl Engine {
 
     /// A tip becomes the revision Syncs work from once its place in the order is recorded.
     fn publish(&mut self, source: &SourceKey) {
-        let Some(entry) = self.sources.get_mut(source) else { return };
+        let Some(entry) = self.sources.get_mut(source).filter(|entry| entry.role == Role::Owner) else { return };
         let (Some(tip), Some(status)) = (&entry.wanted.tip, &entry.object.status) else { return };
         let (Some(name), Some(sequence)) = (&status.revision, status.sequence) else { return };
         if *name != revision_name(&entry.object, tip) || entry.revision.as_ref().is_some_and(|r| r.sequence == sequence)
@@ -357,13 +301,13 @@ impl Engine {
         }
         let delivery = entry.delivery.take();
         tracing::info!(%source, revision = name, sequence, delivery, "revision published");
-        entry.mirror = entry.fetched.clone().or(entry.mirror.take());
+        entry.mirror = entry.fetched.as_ref().map(|(mirror, _)| mirror.clone()).or(entry.mirror.take());
         entry.revision = Some(Revision { commit: tip.clone(), name: name.clone(), sequence, delivery });
         self.offer(source);
     }
 
     pub(super) fn start_fetches(&mut self, at: Moment, actions: &mut Vec<Action>) {
-        for (key, entry) in &mut self.sources {
+        for (key, entry) in self.sources.iter_mut().filter(|(_, entry)| entry.role != Role::None) {
             let Some(reference) = entry.reference() else { continue };
             if entry.object.spec.suspend && !entry.recovering {
                 entry.recovering = true;
@@ -413,7 +357,7 @@ impl Engine {
 }
 
 impl SourceEntry {
-    fn woken(&mut self, event: Option<&CommitEvent>, at: Moment) {
+    pub(super) fn woken(&mut self, event: Option<&CommitEvent>, at: Moment) {
         let after = event.and_then(|event| event.after.clone());
         if let Some(event) = event {
             self.delivery = Some(event.delivery.clone());
@@ -424,6 +368,17 @@ impl SourceEntry {
         self.schedule.wake(after, at.now);
     }
 
+    /// This replica does something else for it from now on: it starts anew, and keeps what it has.
+    pub(super) fn turn(&mut self, role: Role, at: Moment) {
+        self.role = role;
+        self.schedule = SourceSchedule::new(interval(&self.object), self.object.spec.suspend, None, at.now);
+        self.schedule.poll(role == Role::Owner, at.now);
+        self.wanted = Wanted::default();
+        (self.fetch, self.recovering, self.delivery) = (0, false, None);
+        (self.trouble, self.asked) = (None, None);
+        self.say_invalid();
+    }
+
     fn say_invalid(&mut self) {
         if let Some(problem) = &self.invalid {
             let (reason, message) = ("InvalidSpec".to_owned(), problem.clone());
@@ -431,17 +386,26 @@ impl SourceEntry {
         }
     }
 
-    /// What the status recorded before a restart, if it is of this ref.
-    fn recorded(&self) -> Option<Revision> {
-        if self.revision.is_some() {
-            return None;
-        }
+    /// What the status names, by a process before or by the owner, if it is of this ref and not what Syncs work from already.
+    pub(super) fn recorded(&self) -> Option<Revision> {
         let status = self.object.status.as_ref()?;
         let (name, sequence) = (status.revision.clone()?, status.sequence?);
         let (reference, commit) = name.rsplit_once("@sha1:")?;
         let commit = CommitId::parse(commit).ok().filter(|_| reference == self.object.spec.reference.short_name())?;
-        Some(Revision { commit, name, sequence, delivery: None })
+        let is_known = self.revision.as_ref().is_some_and(|known| match self.role {
+            // Of what it has published itself the status may be a step behind.
+            Role::Owner => true,
+            Role::Follower | Role::None => known.sequence >= sequence,
+        });
+        (!is_known).then_some(Revision { commit, name, sequence, delivery: None })
     }
+}
+
+fn interval(source: &GitSource) -> SignedDuration {
+    let interval =
+        SignedDuration::try_from(std::time::Duration::from(source.spec.interval)).unwrap_or(SignedDuration::MAX);
+    // A tenth of a second would be a denial of service of the host: the least that makes sense is a second.
+    interval.max(SignedDuration::from_secs(1))
 }
 
 /// The repository and ref a source means.
@@ -454,12 +418,4 @@ fn understand(object: &GitSource) -> Result<Interest, String> {
         None => RepositoryId::from_url(&spec.url).map_err(|e| format!("spec.url: {e}")),
     };
     Ok(Interest { repository: repository?, reference })
-}
-
-fn events_verdict(down: Option<String>, otherwise: &str) -> Verdict {
-    let (reason, message) = match down {
-        Some(why) => ("NotConnected", why),
-        None => ("Progressing", otherwise.to_owned()),
-    };
-    Verdict { status: ConditionStatus::False, reason: reason.to_owned(), message }
 }

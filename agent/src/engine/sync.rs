@@ -12,6 +12,7 @@ use towline_plan::schedule::sync::{Ended, Settings, Start, SyncSchedule, Trigger
 use towline_plan::wait::Wait;
 
 use super::depends::source;
+use super::members::Hold;
 use super::passing::{self, Passed};
 use super::{Action, Engine, Moment, OpenMirror, SourceKey, is_newer, key};
 use crate::api::{self, Sync};
@@ -27,6 +28,7 @@ const NAMED_MAX: usize = 10;
 /// One Sync.
 pub(super) struct SyncEntry {
     pub object: Arc<Sync>,
+    pub hold: Hold,
     pub schedule: SyncSchedule,
     /// Cuts the running pass short.
     pub halt: Option<CancellationToken>,
@@ -41,6 +43,24 @@ pub(super) struct SyncEntry {
 }
 
 impl SyncEntry {
+    /// One that starts from what its status says; `named` is the sequence its source has come to.
+    pub(super) fn new(object: Sync, hold: Hold, named: u64, now: Timestamp) -> Self {
+        // A spec changed since may name another source, which counts for itself.
+        let status = object.status.as_ref().filter(|s| s.observed_generation == object.metadata.generation);
+        let attempted = status.and_then(|s| s.last_attempted_sequence).unwrap_or(0);
+        let schedule = SyncSchedule::new(settings(&object), attempted.max(named), now);
+        Self {
+            object: Arc::new(object),
+            hold,
+            schedule,
+            halt: None,
+            explained: None,
+            explain_after: None,
+            settled: None,
+            put_back: BTreeMap::new(),
+        }
+    }
+
     pub(super) fn is_ready(&self) -> bool {
         let conditions = self.object.status.as_ref().map(|s| s.conditions.as_slice()).unwrap_or_default();
         conditions.iter().any(|c| c.type_ == api::READY && c.status == "True")
@@ -60,7 +80,7 @@ impl SyncEntry {
         again
     }
 
-    fn source(&self) -> SourceKey {
+    pub(super) fn source(&self) -> SourceKey {
         source(&self.object)
     }
 }
@@ -96,23 +116,8 @@ impl Engine {
                     // Deleted and created again, and the watch missed the moment in between.
                     self.sync_gone(&key, actions);
                 }
-                // A spec changed since may name another source, which counts for itself.
-                let status = object.status.as_ref().filter(|s| s.observed_generation == object.metadata.generation);
-                let attempted = status.and_then(|s| s.last_attempted_sequence).unwrap_or(0);
-                let schedule = SyncSchedule::new(settings(&object), attempted, at.now);
-                let object = Arc::new(object);
-                self.syncs.insert(
-                    key.clone(),
-                    SyncEntry {
-                        object,
-                        schedule,
-                        halt: None,
-                        explained: None,
-                        explain_after: None,
-                        settled: None,
-                        put_back: BTreeMap::new(),
-                    },
-                );
+                let entry = SyncEntry::new(object, self.hold_of_new(&key), 0, at.now);
+                self.syncs.insert(key.clone(), entry);
                 self.index(&key);
                 self.wake_dependents(&key, None);
             }
@@ -155,7 +160,9 @@ impl Engine {
                 self.leaving.insert(key.clone());
             }
             self.wake_dependents(key, Some(&entry.object));
-            actions.push(Action::Bury(Box::new((*entry.object).clone())));
+            if entry.hold != Hold::Others {
+                actions.push(Action::Bury(Box::new((*entry.object).clone())));
+            }
         }
         self.index(key);
         locked(&self.shared.watches.watched).forget_sync(key);
@@ -168,7 +175,7 @@ impl Engine {
         keys.iter().for_each(|key| self.offer_to(key));
     }
 
-    fn offer_to(&mut self, key: &SyncKey) {
+    pub(super) fn offer_to(&mut self, key: &SyncKey) {
         if self.syncs.get(key).is_none_or(|entry| self.denied(&entry.object).is_some()) {
             return;
         }
@@ -278,7 +285,7 @@ impl Engine {
     pub(super) fn start_passes(&mut self, at: Moment, actions: &mut Vec<Action>) {
         let mut starting = Vec::new();
         let is_due = |entry: &SyncEntry| entry.schedule.next(at.now).is_some_and(|due| due <= at.now);
-        let due = self.syncs.iter().filter(|(_, entry)| is_due(entry) || self.offered(entry).is_none());
+        let due = self.own_syncs().filter(|(_, entry)| is_due(entry) || self.offered(entry).is_none());
         let keys: Vec<SyncKey> = due.map(|(key, _)| key.clone()).collect();
         for key in keys {
             let Some(entry) = self.syncs.get(&key) else { continue };
@@ -327,6 +334,9 @@ impl Engine {
         let key = entry.source();
         let not_ready = |message| Some(Why { reason: "SourceNotReady", message, stalled: false });
         let Some(source) = self.sources.get(&key) else { return not_ready(format!("GitSource {key} does not exist")) };
+        if let Some(trouble) = &source.trouble {
+            return not_ready(format!("GitSource {key}: {trouble}"));
+        }
         let conditions = source.object.status.as_ref().map(|s| s.conditions.as_slice()).unwrap_or_default();
         // Else its first fetch is under way: nothing is wrong yet.
         let ready = conditions.iter().find(|c| c.type_ == api::READY && c.status == "False")?;

@@ -3,6 +3,7 @@
 mod depends;
 mod jobs;
 mod laws;
+mod members;
 mod passes;
 mod sources;
 mod world;

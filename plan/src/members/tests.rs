@@ -213,7 +213,7 @@ impl Cluster {
             }
             14 if count < 6 => self.start(amount),
             // It ends well: it writes no more, and then deletes its Lease.
-            15 if !replica.is_gone && amount % 4 == 0 => {
+            15 if !replica.is_gone && amount.is_multiple_of(4) => {
                 replica.is_gone = true;
                 replica.under_way.clear();
                 self.log.push((who, None));

@@ -27,6 +27,8 @@ const SUPERSEDED_MAX: usize = 64;
 pub struct SourceSchedule {
     interval: SignedDuration,
     suspended: bool,
+    /// Whether it is looked at without being asked to.
+    polls: bool,
     due: Timestamp,
     fetching: bool,
     /// Woken during a fetch: what it saw may be older than the event.
@@ -57,6 +59,7 @@ impl SourceSchedule {
         Self {
             interval,
             suspended,
+            polls: true,
             due: now,
             fetching: false,
             again: false,
@@ -72,6 +75,14 @@ impl SourceSchedule {
     pub fn configure(&mut self, interval: SignedDuration, suspended: bool, now: Timestamp) {
         (self.interval, self.suspended) = (interval, suspended);
         self.wake(None, now);
+    }
+
+    /// Whether the ref is looked at every interval, too, or only when somebody asks.
+    pub fn poll(&mut self, polls: bool, now: Timestamp) {
+        if polls && !self.polls {
+            self.due = self.due.min(after(now, self.interval));
+        }
+        self.polls = polls;
     }
 
     /// An event, a request or a reconnect: look now. `named` is the commit an event spoke of, a hint only.
@@ -91,6 +102,11 @@ impl SourceSchedule {
     #[must_use]
     pub fn next(&self) -> Option<Timestamp> {
         (!self.fetching && !self.suspended).then_some(self.due)
+    }
+
+    #[must_use]
+    pub fn is_fetching(&self) -> bool {
+        self.fetching
     }
 
     /// Whether a fetch starts now.
@@ -168,7 +184,10 @@ impl SourceSchedule {
             }
             self.expected = None;
         }
-        jittered(self.interval, dice)
+        match self.polls {
+            true => jittered(self.interval, dice),
+            false => SignedDuration::MAX,
+        }
     }
 }
 

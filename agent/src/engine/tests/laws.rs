@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 use serde_json::json;
+use towline_plan::members::Share;
+use towline_plan::object::SyncKey;
 
+use super::members::{half, whole};
 use super::world::{World, drift, interest, key, pass, woken, words};
 use crate::api::ResourceExt as _;
 use crate::bus::BusEvent;
@@ -19,6 +22,7 @@ struct Jobs {
     writes: Vec<Action>,
     passes: Vec<Action>,
     explanations: Vec<Action>,
+    reads: Vec<Action>,
 }
 
 impl Jobs {
@@ -29,6 +33,7 @@ impl Jobs {
                 Action::WriteSource(_) => self.writes.push(action),
                 Action::Pass(_) => self.passes.push(action),
                 Action::Explain(_) => self.explanations.push(action),
+                Action::Read(_) => self.reads.push(action),
                 Action::Recover { .. } | Action::Warn(_) | Action::Listen(_) | Action::Bury(_) => {}
             }
         }
@@ -117,6 +122,24 @@ fn step(world: &mut World, jobs: &mut Jobs, what: u8, pick: u8) {
             let written = Some(Box::new(written)).filter(|_| pick.is_multiple_of(2));
             world.handle(Event::Explained { sync: key(&name), uid, written })
         }
+        16 => world.handle(Event::Divided(match pick % 4 {
+            0 => Share::Nothing,
+            1 => half(),
+            _ => whole(),
+        })),
+        17 if !jobs.reads.is_empty() => {
+            let Action::Read(read) = jobs.reads.remove(0) else { return };
+            let answer = |world: &mut World, key: SyncKey| match pick % 4 {
+                0 => (key, Err("503".to_owned())),
+                1 => (key, Ok(None)),
+                _ => {
+                    let sync = world.sync(&key.name, "s", json!({}));
+                    (key, Ok(Some(Box::new(sync))))
+                }
+            };
+            let syncs = read.syncs.into_iter().map(|key| answer(world, key)).collect();
+            world.handle(Event::Read { number: read.number, syncs, sources: Vec::new() })
+        }
         _ => world.wait(i64::from(pick)),
     };
     jobs.take(actions);
@@ -127,7 +150,7 @@ proptest! {
 
     /// At the moment `next` names there is something to do, or a later moment is named: no timer fires for ever.
     #[test]
-    fn the_loop_never_turns_idly(steps in proptest::collection::vec((0..16_u8, any::<u8>()), 1..60)) {
+    fn the_loop_never_turns_idly(steps in proptest::collection::vec((0..19_u8, any::<u8>()), 1..60)) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let _entered = runtime.enter();
         let (mut world, actions) = World::with(&["s", "t"], &[("a", "s"), ("b", "s")]);

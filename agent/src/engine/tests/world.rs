@@ -39,6 +39,10 @@ pub(super) fn words(actions: &[Action]) -> Vec<String> {
         Action::Warn(warning) => format!("warn {}", warning.sync.name_any()),
         Action::Listen(interests) => format!("listen {}", interests.len()),
         Action::Bury(sync) => format!("bury {}", sync.name_any()),
+        Action::Read(read) => {
+            let names: Vec<&str> = read.syncs.iter().map(|key| key.name.as_str()).collect();
+            format!("read {}", names.join(" "))
+        }
     };
     actions.iter().map(word).collect()
 }

@@ -28,6 +28,22 @@ fn polls_at_its_interval() {
 }
 
 #[test]
+fn one_that_does_not_poll_looks_when_asked_and_until_it_has_found_it() {
+    let mut source = source();
+    source.poll(false, at(0.0));
+    assert!(source.start(at(0.0)));
+    source.fetched(&commit(1), at(0.0), 0.5);
+    assert_eq!(source.next(), Some(Timestamp::MAX));
+    source.wake(Some(commit(2)), at(10.0));
+    assert_eq!(fetch(&mut source, 1, 10.0), (Verdict::Unchanged, 10.25));
+    assert!(source.start(at(10.25)));
+    source.fetched(&commit(2), at(10.25), 0.5);
+    assert_eq!(source.next(), Some(Timestamp::MAX));
+    source.poll(true, at(20.0));
+    assert_eq!(fetch(&mut source, 2, 320.0), (Verdict::Unchanged, 620.0));
+}
+
+#[test]
 fn an_event_makes_it_look_now() {
     let mut source = source();
     fetch(&mut source, 1, 0.0);

@@ -1,0 +1,275 @@
+//! Several agents for one cluster: each source and Sync is one's, a replica that dies or is stopped is replaced, and nothing
+//! that was pruned comes back.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures::StreamExt as _;
+use harness::config::AgentConfig;
+use harness::towline::{Daemon, field};
+use harness::wait_until;
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::ResourceExt;
+use kube::api::{Api, ListParams, WatchEvent, WatchParams};
+use serde_json::{Value, json};
+use towline_agent::api::Sync;
+
+use crate::world::{PATIENCE, World};
+
+/// Short, so that a test does not take long, and long enough for a machine that is busy.
+const LEASE_SECONDS: u64 = 6;
+
+/// Replicas in place of the one agent.
+struct Replicas {
+    world: World,
+    agents: Vec<Daemon>,
+}
+
+impl Replicas {
+    async fn new(name: &str, count: usize) -> Self {
+        let mut world = World::new(name).await;
+        world.agent.kill();
+        let mut replicas = Self { world, agents: Vec::new() };
+        for _ in 0..count {
+            replicas.start().await;
+        }
+        replicas.divided(count).await;
+        replicas
+    }
+
+    async fn start(&mut self) {
+        let world = &self.world;
+        let mut config = AgentConfig::new(&world.namespace, world.plane.kubeconfig());
+        config.nats = Some(world.nats.access("agent"));
+        config.namespaces = vec![world.namespace.clone()];
+        config.extra_tables =
+            format!("[replicas]\nnamespace = {:?}\nlease_seconds = {LEASE_SECONDS}\n", world.namespace);
+        self.agents.push(Daemon::agent(&config).await.unwrap());
+    }
+
+    /// Waits until each running replica takes part in a division among so many.
+    async fn divided(&mut self, count: usize) {
+        for agent in &mut self.agents {
+            let what = format!("the work is divided among {count}");
+            wait_until(&what, PATIENCE, async || {
+                let lines = agent.log_lines();
+                let last = lines
+                    .iter()
+                    .rev()
+                    .find(|line| field(line, "members").is_some() || message(line).contains("takes care of nothing"));
+                let members = last.and_then(|line| field(line, "members")).unwrap_or_default().to_owned();
+                let seen = members.matches("towline-").count();
+                if seen == count { Ok(()) } else { Err(format!("{last:?}; {}", agent.log_tail())) }
+            })
+            .await
+            .unwrap();
+        }
+    }
+
+    async fn leases(&self) -> Vec<String> {
+        let leases: Api<Lease> = Api::namespaced(self.world.client.clone(), &self.world.namespace);
+        leases.list(&ListParams::default()).await.unwrap().iter().map(ResourceExt::name_any).collect()
+    }
+
+    /// Which replica has run passes of which Sync at a commit, by their logs.
+    fn passed(&self, commit: &str) -> BTreeMap<String, BTreeSet<usize>> {
+        let mut passed: BTreeMap<String, BTreeSet<usize>> = BTreeMap::new();
+        for (number, agent) in self.agents.iter().enumerate() {
+            for line in agent.log_lines().iter().filter(|line| message(line).starts_with("pass ")) {
+                let of =
+                    |name: &str| line.pointer(&format!("/span/{name}")).and_then(Value::as_str).unwrap_or_default();
+                if of("revision").contains(commit) {
+                    passed.entry(of("sync").to_owned()).or_default().insert(number);
+                }
+            }
+        }
+        passed
+    }
+
+    /// Waits until every ConfigMap of the files has a value.
+    async fn all(&self, count: usize, value: &str) {
+        let labelled = ListParams::default().labels("towline.dev/sync-name");
+        wait_until(&format!("{count} objects are {value:?}"), PATIENCE, async || {
+            let list = self.world.config_maps().list(&labelled).await.map_err(|e| e.to_string())?;
+            let right = list.iter().filter(|c| c.data.as_ref().is_some_and(|d| d["value"] == value)).count();
+            if right == count { Ok(()) } else { Err(format!("{right}; {}", self.logs())) }
+        })
+        .await
+        .unwrap();
+    }
+
+    fn logs(&self) -> String {
+        self.agents.iter().map(Daemon::log_tail).collect::<Vec<_>>().join("\n---\n")
+    }
+}
+
+fn message(line: &Value) -> &str {
+    field(line, "message").unwrap_or_default()
+}
+
+/// One file per Sync.
+fn files(world: &World, count: usize, value: &str) -> Vec<(String, String)> {
+    (0..count).map(|n| (format!("apps/{n}/c.yaml"), world.config_map(&format!("c{n}"), value))).collect()
+}
+
+fn borrowed(files: &[(String, String)]) -> Vec<(&str, &str)> {
+    files.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect()
+}
+
+/// Syncs of one path each, of these sources in turn.
+async fn syncs(world: &World, count: usize, sources: usize) {
+    for n in 0..sources {
+        world.another_source(&format!("source-{n}"), json!({})).await;
+    }
+    for n in 0..count {
+        let source = json!({ "kind": "GitSource", "name": format!("source-{}", n % sources) });
+        world.another_sync(&format!("sync-{n}"), json!({ "sourceRef": source, "path": format!("apps/{n}") })).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_replicas_share_the_work_and_one_takes_over_when_the_other_is_killed() {
+    let mut replicas = Replicas::new("replicas-share", 2).await;
+    let world = &replicas.world;
+    world.repo.commit(&borrowed(&files(world, 40, "1"))).await.unwrap();
+    syncs(world, 40, 4).await;
+    replicas.all(40, "1").await;
+
+    // Polls are an hour away: each replica hears of the push itself, also for the sources of the other.
+    let second = replicas.world.push(&borrowed(&files(&replicas.world, 40, "2"))).await;
+    replicas.all(40, "2").await;
+    let seen = async || {
+        let passed = replicas.passed(&second);
+        if passed.len() == 40 { Ok(passed) } else { Err(format!("{} Syncs", passed.len())) }
+    };
+    let passed = wait_until("each Sync was passed", PATIENCE, seen).await.unwrap();
+    let twice: Vec<_> = passed.iter().filter(|(_, by)| by.len() != 1).collect();
+    assert!(twice.is_empty(), "passed by both: {twice:?}");
+    for number in [0, 1] {
+        let count = passed.values().filter(|by| by.contains(&number)).count();
+        assert!((5..=35).contains(&count), "replica {number} has {count} of 40");
+    }
+    assert_eq!(replicas.leases().await.len(), 2);
+
+    // Nobody says that it is gone.
+    replicas.agents[0].kill();
+    let mut left = replicas.agents.remove(0);
+    replicas.world.push(&borrowed(&files(&replicas.world, 40, "3"))).await;
+    replicas.all(40, "3").await;
+    replicas.divided(1).await;
+    // The Lease of the dead is cleared away.
+    wait_until("one Lease is left", PATIENCE, async || match replicas.leases().await {
+        leases if leases.len() == 1 => Ok(()),
+        leases => Err(format!("{leases:?}")),
+    })
+    .await
+    .unwrap();
+
+    // And it comes back.
+    left.resume().unwrap();
+    replicas.agents.push(left);
+    replicas.divided(2).await;
+    replicas.world.push(&borrowed(&files(&replicas.world, 40, "4"))).await;
+    replicas.all(40, "4").await;
+    let readiness = reqwest::get(replicas.agents[1].admin_url("/readyz").await.unwrap()).await.unwrap();
+    assert!(readiness.status().is_success());
+}
+
+/// Stopped in the middle of a pass, for longer than its Lease lasts: its successor goes on and prunes what Git lets go
+/// meanwhile. When it wakes, nothing comes back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_was_stopped_in_a_pass_and_wakes_brings_nothing_back() {
+    let mut replicas = Replicas::new("replicas-stop", 2).await;
+    let many = |world: &World, range: std::ops::Range<usize>, value: &str| {
+        range.map(|n| world.config_map(&format!("c{n:04}"), value)).collect::<Vec<_>>().join("---\n")
+    };
+    let world = &replicas.world;
+    let first = world.repo.commit(&[("all.yaml", &many(world, 0..400, "1"))]).await.unwrap();
+    world.sync_with(json!({}), json!({ "prunePolicy": { "maxDeletions": "100%" } })).await;
+    replicas.all(400, "1").await;
+    let before = uids(&replicas.world).await;
+    let passed = wait_until("the Sync was passed", PATIENCE, async || {
+        let passed = replicas.passed(&first).into_values().next();
+        passed.filter(|by| by.len() == 1).and_then(|by| by.first().copied()).ok_or_else(|| "not yet".to_owned())
+    });
+    let owner = passed.await.unwrap();
+
+    replicas.world.push(&[("all.yaml", &many(&replicas.world, 0..400, "2"))]).await;
+    let changed = async || {
+        let list = replicas.world.config_maps().list(&ListParams::default()).await.map_err(|e| e.to_string())?;
+        let changed =
+            list.iter().filter(|c| c.data.as_ref().is_some_and(|d| d.get("value").is_some_and(|v| v == "2"))).count();
+        if changed > 0 { Ok(()) } else { Err("nothing is changed yet".to_owned()) }
+    };
+    wait_until("the first object is changed", PATIENCE, changed).await.unwrap();
+    replicas.agents[owner].process().unwrap().stop();
+
+    let third = replicas.world.push(&[("all.yaml", &many(&replicas.world, 0..200, "3"))]).await;
+    replicas.all(200, "3").await;
+    replicas.world.ready_at(&third).await;
+    assert_eq!(uids(&replicas.world).await.len(), 200, "the rest is pruned");
+
+    replicas.agents[owner].process().unwrap().cont();
+    replicas.divided(2).await;
+    replicas.world.ready_at(&third).await;
+    let now = uids(&replicas.world).await;
+    assert_eq!(now.len(), 200, "something has come back");
+    assert!(now.iter().all(|(name, uid)| before.get(name) == Some(uid)), "something was deleted and made again");
+    replicas.all(200, "3").await;
+}
+
+async fn uids(world: &World) -> BTreeMap<String, String> {
+    let labelled = ListParams::default().labels("towline.dev/sync-name");
+    let list = world.config_maps().list_metadata(&labelled).await.unwrap();
+    list.iter().map(|map| (map.name_any(), map.uid().unwrap())).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_lost_or_applied_out_of_order_while_replicas_are_replaced() {
+    let mut replicas = Replicas::new("replicas-roll", 2).await;
+    let world = &replicas.world;
+    world.repo.commit(&borrowed(&files(world, 8, "100"))).await.unwrap();
+    syncs(world, 8, 2).await;
+    replicas.all(8, "100").await;
+
+    let mut seen = world.config_maps().watch(&WatchParams::default(), "0").await.unwrap().boxed();
+    for value in 101..107 {
+        let files = files(&replicas.world, 8, &value.to_string());
+        replicas.world.push(&borrowed(&files)).await;
+        match value {
+            // As a Deployment does it: the new one is ready before the old one ends.
+            101 | 104 => {
+                replicas.start().await;
+                replicas.divided(3).await;
+            }
+            102 | 105 => {
+                let mut old = replicas.agents.remove(0);
+                assert!(old.terminate(PATIENCE).await.unwrap().success());
+                replicas.divided(2).await;
+                assert_eq!(replicas.leases().await.len(), 2, "it released its own");
+            }
+            _ => {}
+        }
+    }
+    replicas.all(8, "106").await;
+
+    let mut values: BTreeMap<String, u32> = BTreeMap::new();
+    while values.len() < 8 || values.values().any(|value| *value < 106) {
+        let event = tokio::time::timeout(PATIENCE, seen.next()).await.unwrap().unwrap().unwrap();
+        let (WatchEvent::Added(map) | WatchEvent::Modified(map)) = event else { continue };
+        let Some(value) = map.data.as_ref().and_then(|data| data.get("value")?.parse().ok()) else { continue };
+        let before = values.insert(map.name_any(), value).unwrap_or(value);
+        assert!(before <= value, "{} went back from {before} to {value}", map.name_any());
+    }
+    let syncs: Api<Sync> = Api::namespaced(replicas.world.client.clone(), &replicas.world.namespace);
+    wait_until("every Sync is ready", PATIENCE, async || {
+        let all = syncs.list(&ListParams::default()).await.map_err(|e| e.to_string())?;
+        let ready = |sync: &Sync| {
+            let conditions = sync.status.iter().flat_map(|status| &status.conditions);
+            conditions.into_iter().any(|c| c.type_ == "Ready" && c.status == "True")
+        };
+        let unready: Vec<String> = all.iter().filter(|sync| !ready(sync)).map(ResourceExt::name_any).collect();
+        if unready.is_empty() { Ok(()) } else { Err(format!("{unready:?}")) }
+    })
+    .await
+    .unwrap();
+}
