@@ -10,6 +10,11 @@ for name in admin receiver agent github; do
     fi
 done
 
+# The seed of an Ed25519 key.
+if [ ! -e report ]; then
+    head -c 32 /dev/urandom | base64 >report
+fi
+
 # NATS reads a word without quotation marks as a number if it looks like one.
 cat >passwords.conf <<END
 ADMIN_PASSWORD: "$(cat admin)"
