@@ -19,6 +19,7 @@ mod drift;
 mod force_push;
 mod forged;
 mod git_faults;
+mod health;
 mod history;
 mod inventory;
 mod kill;

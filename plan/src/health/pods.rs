@@ -3,6 +3,7 @@
 //! Knows labels and container states. Must not know when Pods are listed: the agent does so for a workload that does not
 //! progress, and judges the answer here.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde_json::Value;
@@ -155,16 +156,10 @@ pub fn judge_pods(workload: &Health, pods: &[Value]) -> Health {
         Status::InProgress | Status::Failed => {}
         Status::Current | Status::Terminating | Status::Unknown => return workload.clone(),
     }
-    let mut worst: Option<(&Value, Trouble)> = None;
-    let mut troubled = 0;
-    for pod in newest(pods) {
-        let Some(trouble) = pod::trouble(pod) else { continue };
-        troubled += 1;
-        if worst.as_ref().is_none_or(|(_, worst)| trouble.is_final && !worst.is_final) {
-            worst = Some((pod, trouble));
-        }
-    }
-    let Some((pod, trouble)) = worst else { return workload.clone() };
+    // Of several groups any may be the newest one: the mildest is believed.
+    let groups = newest(pods).into_iter().map(|group| worst(&group));
+    let mildest = groups.min_by_key(|worst| worst.as_ref().map(|(_, trouble, _)| trouble.is_final)).flatten();
+    let Some((pod, trouble, troubled)) = mildest else { return workload.clone() };
     let name = text(pod, "/metadata/name").unwrap_or("?");
     let others = match troubled - 1 {
         0 => String::new(),
@@ -178,16 +173,33 @@ pub fn judge_pods(workload: &Health, pods: &[Value]) -> Health {
     }
 }
 
+/// The Pod of a group that is in the worst trouble, and how many are in some.
+fn worst<'p>(pods: &[&'p Value]) -> Option<(&'p Value, Trouble, usize)> {
+    let mut worst: Option<(&Value, Trouble)> = None;
+    let mut troubled = 0;
+    for &pod in pods {
+        let Some(trouble) = pod::trouble(pod) else { continue };
+        troubled += 1;
+        if worst.as_ref().is_none_or(|(_, worst)| trouble.is_final && !worst.is_final) {
+            worst = Some((pod, trouble));
+        }
+    }
+    worst.map(|(pod, trouble)| (pod, trouble, troubled))
+}
+
 /// The Pods that are to stay: not those that are going or have ended, and of a Deployment's only those of the ReplicaSet
-/// that made the newest one.
-fn newest(pods: &[Value]) -> Vec<&Value> {
+/// that made the newest one. Several groups where several ReplicaSets made one in the same second.
+fn newest(pods: &[Value]) -> Vec<Vec<&Value>> {
     let ended = |pod: &Value| matches!(generic::phase(pod), Some("Succeeded" | "Failed"));
-    let mut pods: Vec<&Value> = pods.iter().filter(|pod| !generic::is_deleted(pod) && !ended(pod)).collect();
+    let staying: Vec<&Value> = pods.iter().filter(|pod| !generic::is_deleted(pod) && !ended(pod)).collect();
     // Times of the API are all in UTC and of one length, so they compare as text.
     let made = |pod: &Value| text(pod, "/metadata/creationTimestamp").unwrap_or_default().to_owned();
-    let hash = |pod: &Value| pod.pointer("/metadata/labels").and_then(|all| all.get(TEMPLATE_HASH)).cloned();
-    let last = pods.iter().map(|pod| made(pod)).max();
-    let hashes: Vec<Option<Value>> = pods.iter().filter(|pod| Some(made(pod)) == last).map(|pod| hash(pod)).collect();
-    pods.retain(|pod| hashes.contains(&hash(pod)));
-    pods
+    let hash = |pod: &Value| {
+        let labels = pod.pointer("/metadata/labels");
+        labels.and_then(|all| all.get(TEMPLATE_HASH)).and_then(Value::as_str).map(str::to_owned)
+    };
+    let last = staying.iter().map(|pod| made(pod)).max();
+    let hashes: BTreeSet<Option<String>> =
+        staying.iter().filter(|pod| Some(made(pod)) == last).map(|pod| hash(pod)).collect();
+    hashes.iter().map(|wanted| staying.iter().copied().filter(|pod| hash(pod) == *wanted).collect()).collect()
 }
