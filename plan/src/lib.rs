@@ -5,6 +5,8 @@
 //!                                    Inventory ├─decide─▶ Plan ─check─▶ CheckedPlan ─(the agent applies)─▶ Outcomes ─report─▶ Report
 //!                             Observed (reads) ┘
 //! ```
+//!
+//! Beside it: `health` judges what the watches show after a plan was applied, `schedule` when there is a next pass.
 pub mod adopt;
 pub mod awaited;
 pub mod check;

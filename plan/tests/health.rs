@@ -210,6 +210,34 @@ fn any_object() -> impl Strategy<Value = Value> {
     })
 }
 
+/// Conditions of different types, some of which rules look for.
+fn any_conditions() -> impl Strategy<Value = Vec<Value>> {
+    let kinds = vec![
+        "Ready",
+        "Reconciling",
+        "Stalled",
+        "Available",
+        "Progressing",
+        "Complete",
+        "Failed",
+        "Suspended",
+        "Established",
+        "NamesAccepted",
+        "AbleToScale",
+        "ScalingActive",
+        "PodScheduled",
+        "ReplicaFailure",
+    ];
+    let status = prop::sample::select(vec!["True", "False", "Unknown"]);
+    prop::sample::subsequence(kinds, 0..6).prop_flat_map(move |kinds| {
+        let statuses = prop::collection::vec(status.clone(), kinds.len());
+        statuses.prop_map(move |statuses| {
+            let pairs = kinds.iter().zip(statuses);
+            pairs.map(|(kind, status)| json!({ "type": kind, "status": status, "reason": kind })).collect()
+        })
+    })
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(512) })]
 
@@ -244,6 +272,19 @@ proptest! {
         }
         object["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
         prop_assert_eq!(health::judge(&object).status, Status::Terminating);
+    }
+
+    /// Conditions are a map by their types; in which order a controller writes them says nothing.
+    #[test]
+    fn the_order_of_conditions_does_not_count(mut object in any_object(), conditions in any_conditions(), shift in 0..5_usize) {
+        object["status"] = json!({ "observedGeneration": 1, "phase": "Running", "conditions": conditions });
+        object["metadata"] = json!({ "generation": 1 });
+        let judged = health::judge(&object);
+        let length = conditions.len().max(1);
+        let mut turned = conditions;
+        turned.rotate_left(shift % length);
+        object["status"]["conditions"] = json!(turned);
+        prop_assert_eq!(health::judge(&object), judged);
     }
 
     /// What nobody has looked at since it was changed is never current.

@@ -11,3 +11,12 @@ pub(super) fn run<T: Send>(what: impl FnOnce() -> T + Send) -> Option<T> {
         thread.spawn_scoped(scope, what).ok()?.join().ok()
     })
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_panic_stays_there() {
+        assert_eq!(super::run(|| 1), Some(1));
+        assert_eq!(super::run(|| -> u8 { panic!("as an interpreter might") }), None);
+    }
+}

@@ -3,13 +3,17 @@
 use serde_json::Value;
 
 use super::rule::Rule;
-use super::status::{Condition, condition, conditions, int, text};
+use super::status::{Condition, condition, flag, int, text};
 use super::{Health, Status};
 
 /// What can be said of an object whatever its kind, if anything.
 pub(super) fn before(object: &Value, rule: Rule) -> Option<Health> {
     if is_deleted(object) {
         return Some(terminating(object));
+    }
+    // Nobody looks at it, so its status says nothing; whoever has suspended one knows that it is not waited for.
+    if rule == Rule::Towline && flag(object, "/spec/suspend") {
+        return Some(Health::current("Suspended", "is suspended, so there is nothing to wait for"));
     }
     if let Some(health) = unobserved(object) {
         return Some(health);
@@ -20,17 +24,14 @@ pub(super) fn before(object: &Value, rule: Rule) -> Option<Health> {
     if rule.is_observed() && incomplete {
         return Some(Health::in_progress("NotObserved", "its controller has not looked at it yet"));
     }
-    conditions(object).find_map(|condition| match condition.kind {
-        "Reconciling" if condition.is_true() => Some(Health::in_progress(
-            condition.reason_or("Reconciling"),
-            condition.message_or("its controller is working on it"),
-        )),
-        "Stalled" if condition.is_true() => Some(if is_outdated(object, condition) {
-            outdated(condition)
-        } else {
-            Health::failed(condition.reason_or("Stalled"), condition.message_or("its controller cannot go on"))
-        }),
-        _ => None,
+    let holds = |kind| condition(object, kind).filter(Condition::is_true);
+    if let Some(busy) = holds("Reconciling") {
+        let message = busy.message_or("its controller is working on it");
+        return Some(Health::in_progress(busy.reason_or("Reconciling"), message));
+    }
+    holds("Stalled").map(|stuck| match is_outdated(object, stuck) {
+        true => outdated(stuck),
+        false => Health::failed(stuck.reason_or("Stalled"), stuck.message_or("its controller cannot go on")),
     })
 }
 

@@ -3,27 +3,23 @@
 use serde_json::Value;
 
 use super::Health;
-use super::status::{conditions, count, counted, flag, int, of, text};
+use super::status::{Condition, condition, count, counted, flag, int, of, text};
 
 /// A Job is current when it has finished, as Flux has it (kstatus: when it has started): whoever waits for a migration
 /// waits for its end.
 pub(super) fn job(object: &Value) -> Health {
     let succeeded = count(object, "/status/succeeded");
-    for condition in conditions(object).filter(|c| c.is_true()) {
-        match condition.kind {
-            "Complete" => return Health::current("Complete", format!("finished: {}", completions(object, succeeded))),
-            // Decided, although its last Pods may still be ending.
-            "Failed" | "FailureTarget" => {
-                let failed = counted(count(object, "/status/failed"), "Pod");
-                let why = condition.told();
-                return Health::failed("JobFailed", format!("failed after {failed}{why}"));
-            }
-            "Suspended" => return suspended(),
-            _ => {}
-        }
+    let holds = |kind| condition(object, kind).filter(Condition::is_true);
+    // The latter: decided, although its last Pods may still be ending.
+    if let Some(failed) = holds("Failed").or_else(|| holds("FailureTarget")) {
+        let pods = counted(count(object, "/status/failed"), "Pod");
+        return Health::failed("JobFailed", format!("failed after {pods}{}", failed.told()));
     }
-    if flag(object, "/spec/suspend") {
-        return suspended();
+    if holds("Complete").is_some() {
+        return Health::current("Complete", format!("finished: {}", completions(object, succeeded)));
+    }
+    if holds("Suspended").is_some() || flag(object, "/spec/suspend") {
+        return Health::current("Suspended", "is suspended, so there is nothing to wait for");
     }
     if text(object, "/status/startTime").is_none() {
         return Health::in_progress("JobNotStarted", "has not started yet");
@@ -31,10 +27,6 @@ pub(super) fn job(object: &Value) -> Health {
     let (active, failed) = (count(object, "/status/active"), count(object, "/status/failed"));
     let completions = completions(object, succeeded);
     Health::in_progress("JobInProgress", format!("{completions}, {active} running, {failed} failed"))
-}
-
-fn suspended() -> Health {
-    Health::current("Suspended", "is suspended, so there is nothing to wait for")
 }
 
 fn completions(object: &Value, succeeded: i64) -> String {

@@ -52,7 +52,7 @@ impl<'v> Condition<'v> {
     }
 }
 
-pub(super) fn conditions(object: &Value) -> impl Iterator<Item = Condition<'_>> {
+fn conditions(object: &Value) -> impl Iterator<Item = Condition<'_>> {
     object.pointer("/status/conditions").and_then(Value::as_array).into_iter().flatten().filter_map(Condition::read)
 }
 
