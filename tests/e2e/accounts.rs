@@ -108,6 +108,12 @@ async fn what_an_account_may_not_do_fails_its_sync_and_no_other() {
     let said = said.await;
     assert!(said.contains(&format!("agent-of-{}", world.namespace)), "{said}");
 
+    // Its drift is seen by a watch of its own, in its own namespace: the interval is an hour.
+    world.meddle("a", "some-editor", "9").await;
+    world.applied("a", "1").await;
+    world.event("DriftReverted", &["/a reverted", "some-editor"]).await;
+    assert!(!world.said_of("fleet").await.2.contains("cannot be watched"));
+
     // What the account may not do is refused, and what Git had before keeps running.
     world.listening().await;
     let (secret, second) = (world.secret("hidden"), world.config_map("a", "2"));
@@ -196,4 +202,46 @@ async fn an_inventory_is_rebuilt_from_what_the_account_may_list() {
     })
     .await
     .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_an_account_may_not_watch_drift_is_found_at_the_interval() {
+    let world = world("accounts-blind", None).await;
+    let files = [("lists/a.yaml", world.config_map("a", "1")), ("looks/b.yaml", world.config_map("b", "1"))];
+    let commit = world.repo.commit(&files.each_ref().map(|(path, text)| (*path, text.as_str()))).await.unwrap();
+    for (account, verbs) in [
+        ("lists", ["get", "list", "create", "patch", "delete"].as_slice()),
+        ("looks", ["get", "create", "patch", "delete"].as_slice()),
+    ] {
+        world.account(account).await;
+        world.allow(world.subject(account), "configmaps", verbs).await;
+    }
+    world.sync_with(json!({}), json!({"path": "lists", "serviceAccountName": "lists", "interval": "3s"})).await;
+    world.another_sync("looks", json!({"path": "looks", "serviceAccountName": "looks", "interval": "3s"})).await;
+    let blind = |status: &str, message: &str| status == "True" && message.contains("cannot be watched: ConfigMap");
+    world.ready("it says that it cannot watch", |status, _, message| blind(status, message)).await;
+    world.other_ready("looks", "the other says so, too", |status, _, message| blind(status, message)).await;
+    assert!(world.fleet().await.status.unwrap().last_applied_revision.unwrap().ends_with(&commit));
+    for (name, value) in [("a", "2"), ("b", "2"), ("a", "3"), ("b", "3")] {
+        world.meddle(name, "some-editor", value).await;
+        world.applied(name, "1").await;
+    }
+    // Passes that found nothing to do wrote nothing.
+    world.listening().await;
+    let before = world.config_maps().get("b").await.unwrap().metadata.resource_version;
+    let third = world
+        .push(&[("lists/a.yaml", &world.config_map("a", "4")), ("looks/c.yaml", &world.config_map("c", "1"))])
+        .await;
+    world.applied("a", "4").await;
+    world.applied("c", "1").await;
+    world
+        .other_ready("looks", "the other follows", |status, _, message| {
+            blind(status, message) && message.contains(&third)
+        })
+        .await;
+    assert_eq!(world.config_maps().get("b").await.unwrap().metadata.resource_version, before);
+    // And what Git no longer has goes, by a look at each.
+    let removed = world.repo.remove("looks/c.yaml").await.unwrap();
+    assert_eq!(world.deliver(&removed).await, 202);
+    world.gone("c").await;
 }

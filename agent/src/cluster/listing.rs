@@ -32,13 +32,15 @@ pub(super) struct Health {
     listing: Listing,
     /// A list is under way: only its end says that the watch is complete.
     is_listing: bool,
+    /// When the last list was complete.
+    listed: Option<Instant>,
     /// Failures that followed each other closely: the first and the last.
     failing: Option<(Instant, Instant)>,
 }
 
 impl Health {
     pub(super) fn new() -> Self {
-        Self { listing: Listing::NotYet, is_listing: true, failing: None }
+        Self { listing: Listing::NotYet, is_listing: true, listed: None, failing: None }
     }
 
     pub(super) fn listing(&self) -> &Listing {
@@ -50,13 +52,20 @@ impl Health {
         self.is_listing = true;
     }
 
-    /// A list is complete, or a change came, or it has been quiet for long enough.
+    /// A list is complete: it is watched from there.
+    pub(super) fn list_ends(&mut self, now: Instant) {
+        self.listed = Some(now);
+        self.goes_on();
+    }
+
+    /// A change came, or it has been quiet for long enough.
     pub(super) fn goes_on(&mut self) {
         (self.is_listing, self.failing, self.listing) = (false, None, Listing::Listed);
     }
 
     /// A try failed. What is refused stays refused; anything else may pass, and a watch that was complete and breaks is taken
-    /// up again.
+    /// up again. A watch that is refused as soon as its list is there was never one: who may list may not watch. (Later it may be
+    /// an API server that starts, and does not know its roles yet.)
     pub(super) fn failed(&mut self, why: String, is_refusal: bool, now: Instant) {
         let first = match self.failing {
             Some((first, last)) if now < last + QUIET_AFTER => first,
@@ -65,7 +74,10 @@ impl Health {
         self.failing = Some((first, now));
         let lasts = match self.listing {
             Listing::NotYet => is_refusal || now >= first + FIRST_AFTER,
-            Listing::Listed => now >= first + LOST_AFTER,
+            Listing::Listed => {
+                let began = self.listed.is_none_or(|listed| now >= listed + FIRST_AFTER);
+                now >= first + LOST_AFTER || (is_refusal && !began)
+            }
             Listing::Failed(_) => true,
         };
         if lasts {
@@ -124,6 +136,19 @@ mod tests {
             health.failed("the connection broke".to_owned(), false, now);
             assert_eq!(health.listing(), &Listing::Listed);
         }
+    }
+
+    #[test]
+    fn who_may_list_and_not_watch_is_told_at_once() {
+        let (mut health, start) = (Health::new(), Instant::now());
+        health.list_ends(start);
+        health.failed("403".to_owned(), true, start);
+        assert_eq!(health.listing(), &failed("403"));
+        let mut health = Health::new();
+        health.list_ends(start);
+        health.failed("503".to_owned(), false, start);
+        health.failed("403".to_owned(), true, start + FIRST_AFTER);
+        assert_eq!(health.listing(), &Listing::Listed, "it was watched for a while");
     }
 
     /// As when the right to watch is taken away.

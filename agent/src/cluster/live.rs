@@ -3,8 +3,7 @@
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
-use kube::core::{ObjectMeta, PartialObjectMeta};
-use kube::{ResourceExt as _, core::DynamicObject};
+use kube::core::{DynamicObject, ObjectMeta, PartialObjectMeta};
 use towline_plan::letting::{ANNOTATION_PRUNE_CONFIRMED, ANNOTATION_RECONCILE, Letting};
 use towline_plan::object::{LABEL_SYNC_NAME, LABEL_SYNC_NAMESPACE, SyncKey};
 use towline_plan::observed::{FIELD_MANAGER, Live, Writer};
@@ -14,22 +13,27 @@ pub(super) type Meta = PartialObjectMeta<DynamicObject>;
 
 /// What a live object's metadata says.
 pub(super) fn live(meta: &Meta) -> Live {
-    let labels = meta.labels();
-    let label = |key: &str| labels.get(key).filter(|value| !value.is_empty()).cloned();
-    let annotations = meta.annotations();
-    let says = |key: &str, word: &str| annotations.get(key).is_some_and(|value| value.eq_ignore_ascii_case(word));
+    live_of(&meta.metadata)
+}
+
+/// The same of an object that came with its body.
+pub(super) fn live_of(meta: &ObjectMeta) -> Live {
+    let label = |key: &str| meta.labels.as_ref()?.get(key).filter(|value| !value.is_empty()).cloned();
+    let annotation = |key: &str| meta.annotations.as_ref()?.get(key).map(String::as_str);
+    let says = |key: &str, word: &str| annotation(key).is_some_and(|value| value.eq_ignore_ascii_case(word));
     let left_alone = says(ANNOTATION_RECONCILE, "disabled") || says(ANNOTATION_SSA, "ignore");
     let owner = label(LABEL_SYNC_NAME).zip(label(LABEL_SYNC_NAMESPACE));
+    let managed_fields = meta.managed_fields.as_deref().unwrap_or_default();
     Live {
-        uid: meta.uid().unwrap_or_default(),
-        resource_version: meta.resource_version().unwrap_or_default(),
-        fingerprint: fingerprint(&meta.metadata),
+        uid: meta.uid.clone().unwrap_or_default(),
+        resource_version: meta.resource_version.clone().unwrap_or_default(),
+        fingerprint: fingerprint(meta),
         owner: owner.map(|(name, namespace)| SyncKey { namespace, name }),
-        applied: meta.managed_fields().iter().any(is_our_apply),
-        letting: Letting::of(|key| annotations.get(key).map(String::as_str), confirmed_in_git(meta.managed_fields())),
-        deleting: meta.metadata.deletion_timestamp.is_some(),
+        applied: managed_fields.iter().any(is_our_apply),
+        letting: Letting::of(annotation, confirmed_in_git(managed_fields)),
+        deleting: meta.deletion_timestamp.is_some(),
         left_alone,
-        last_writer: last_writer(meta.managed_fields()),
+        last_writer: last_writer(managed_fields),
     }
 }
 

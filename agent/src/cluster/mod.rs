@@ -17,8 +17,10 @@ mod owned;
 mod place;
 mod records;
 mod resources;
+mod shown;
 mod uptime;
 mod watches;
+mod watching;
 
 pub use connect::{ConnectError, ConnectSettings, connect};
 pub use discovery::Served;

@@ -13,7 +13,6 @@ use towline_plan::object::SyncKey;
 use super::sync::SyncEntry;
 use super::{Action, Engine, Moment, SourceKey};
 use crate::api::{GitSource, Sync};
-use crate::cluster::locked;
 
 /// How long after a failed read it is tried again: long enough not to press an API server that is down.
 const READ_AGAIN: SignedDuration = SignedDuration::from_secs(2);
@@ -98,7 +97,7 @@ impl Engine {
             self.leaving.insert(key.clone());
         }
         self.index(key);
-        locked(&self.shared.watches.watched).forget_sync(key);
+        self.shared.watches.forget_sync(key);
     }
 
     /// Everything that came to this replica is read at once.

@@ -165,7 +165,7 @@ impl Engine {
             }
         }
         self.index(key);
-        locked(&self.shared.watches.watched).forget_sync(key);
+        self.shared.watches.forget_sync(key);
     }
 
     /// Offers a source's revision to all Syncs that work from it.
@@ -208,7 +208,7 @@ impl Engine {
             // created again starts now, and reads what there is.
             locked(&self.shared.claims).remove(key);
             self.index(key);
-            locked(&self.shared.watches.watched).forget_sync(key);
+            self.shared.watches.forget_sync(key);
             return;
         }
         if let Some(inventory) = inventory {

@@ -14,6 +14,7 @@ use towline_plan::object::{GroupKind, ObjectId};
 use towline_plan::order::Stage;
 use towline_plan::policy::Ssa;
 use towline_plan::redact::Redactor;
+use towline_plan::watched::Scope;
 
 use super::inventory::{self, Loaded, Lost};
 use super::outcome::{Action, Deed, End, Failure};
@@ -253,8 +254,9 @@ impl Work<'_> {
         }
         // What was not served when the watches were started. Their first lists need not be waited for: verdicts that are
         // newer than a list outlive it.
-        for (kind, _) in kinds {
-            let _ = self.cx.watches.ensure(&self.cx.cluster, &self.served, kind);
+        let scopes: BTreeSet<Scope> = self.owned.0.keys().map(|id| self.cx.watches.scope_of(id)).collect();
+        for scope in &scopes {
+            let _ = self.cx.watches.ensure(&self.cx.cluster, &self.served, &self.pass.key, scope);
         }
         true
     }

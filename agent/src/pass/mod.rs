@@ -9,6 +9,7 @@ mod inventory;
 mod observe;
 mod outcome;
 mod prune;
+mod verify;
 
 pub use depends::{Dependency, Follows, Needs};
 pub use outcome::{Action, Deed, End, Failure, Outcome, PANICKED, Reason};
@@ -30,6 +31,7 @@ use towline_plan::part::PruneRules;
 use towline_plan::redact::Redactor;
 use towline_plan::schedule::sync::{Look, Trigger};
 use towline_plan::tree::{Limits, Tree, normalise};
+use towline_plan::watched::Scope;
 use towline_plan::{desired, manifest, placed};
 use towline_proto::CommitId;
 
@@ -57,7 +59,8 @@ impl Context {
     pub fn acting_for(&self, sync: &Sync) -> Self {
         let namespace = sync.namespace().unwrap_or_default();
         let identity = self.cluster.identity(&namespace, sync.spec.service_account_name.as_deref());
-        Self { cluster: self.cluster.acting_as(&identity), ..self.clone() }
+        let (cluster, watches) = (self.cluster.acting_as(&identity), self.watches.acting_as(&identity));
+        Self { cluster, watches, ..self.clone() }
     }
 
     /// Asks again which kinds there are, and ends the watches of those that are gone.
@@ -153,8 +156,6 @@ async fn stages(cx: &Context, pass: &Pass) -> Result<Outcome, Failure> {
         // Nothing is going to be done: nothing has to be asked.
         Some(_) => Observed::default(),
     };
-    let kinds: BTreeSet<GroupKind> =
-        desired.iter().map(|d| &d.id).chain(owned.inventory.0.keys()).map(|id| id.kind.clone()).collect();
     let prune =
         PruneRules { enabled: spec.prune, allow_kinds: spec.prune_policy.allow_kinds.iter().cloned().collect() };
     drop(timing);
@@ -182,18 +183,21 @@ async fn stages(cx: &Context, pass: &Pass) -> Result<Outcome, Failure> {
     drop(timing);
     let outcome = Box::pin(apply::apply(cx, pass, served, owned, plan, &redactor)).await?;
     let _timing = cx.metrics.time(Stage::Settle);
+    // What is owned from here on is what has to be watched; of what was pruned the watches may end.
+    let scopes: BTreeSet<Scope> = outcome.owned.0.keys().map(|id| cx.watches.scope_of(id)).collect();
+    cx.watches.keep(&pass.key, &scopes);
     let outcome = inventory::settle(cx, pass, outcome, &tree).await?;
-    Ok(Outcome { unwatched: unwatched(cx, pass, kinds, &redactor), ..outcome })
+    Ok(Outcome { unwatched: unwatched(cx, pass, scopes, &redactor), ..outcome })
 }
 
 /// The kinds of which drift cannot be seen now, and why.
-fn unwatched(cx: &Context, pass: &Pass, kinds: BTreeSet<GroupKind>, redactor: &Redactor) -> Vec<(GroupKind, String)> {
-    let failed = kinds.into_iter().filter_map(|kind| {
-        let why = cx.watches.failure(&kind)?;
+fn unwatched(cx: &Context, pass: &Pass, scopes: BTreeSet<Scope>, redactor: &Redactor) -> Vec<(GroupKind, String)> {
+    let failed = scopes.into_iter().filter_map(|scope| {
+        let why = cx.watches.failure(&scope)?;
         // So that it is not said any longer than it is true.
-        cx.watches.tell_when_listed(&kind, &pass.key);
-        let why = redactor.clean(&kind.to_string(), &why);
-        Some((kind, why))
+        cx.watches.tell_when_listed(&scope, &pass.key);
+        let why = redactor.clean(&scope.kind.to_string(), &why);
+        Some((scope.kind, why))
     });
     failed.collect()
 }

@@ -15,9 +15,10 @@ use towline_plan::ownership::Other;
 use towline_plan::policy::Ssa;
 use towline_plan::redact::Redactor;
 use towline_plan::schedule::sync::Look;
+use towline_plan::watched::Scope;
 
 use super::outcome::Failure;
-use super::{Context, Pass};
+use super::{Context, Pass, verify};
 use crate::api::{Inventory, ResourceExt as _, Sync};
 use crate::cluster::{Applied, CONCURRENT_REQUESTS, Listing, RequestError, Served, locked};
 
@@ -38,8 +39,12 @@ pub(super) async fn observe(
 ) -> Result<Observed, Failure> {
     let wanted: BTreeSet<&ObjectId> = desired.iter().map(|d| &d.id).collect();
     let left: Vec<&ObjectId> = owned.0.keys().filter(|id| !wanted.contains(id)).collect();
-    let kinds = desired.iter().map(|d| &d.id).chain(left.iter().copied()).map(|id| &id.kind).collect();
-    let unserved = watch(cx, pass, served, kinds).await;
+    let ids = desired.iter().map(|d| &d.id).chain(left.iter().copied());
+    let scopes: BTreeSet<Scope> = ids.map(|id| cx.watches.scope_of(id)).collect();
+    let unserved = watch(cx, pass, served, &scopes).await;
+    if pass.look == Look::Listed {
+        verify::verify(cx, pass, served, &scopes).await;
+    }
     let verified = verified(cx, pass, desired);
     let unverified = desired.iter().filter(|d| !verified.contains_key(&d.id));
     let questions: Vec<_> = unverified
@@ -69,20 +74,21 @@ pub(super) async fn observe(
     Ok(observed)
 }
 
-/// Starts the watches of all kinds in use and waits until each has its first list or has failed: an object of a kind that
-/// cannot be watched is looked at by its name. Answers with the kinds of which nothing can be known, and why.
+/// Starts the watches of all kinds in use and waits until each has its first list or has failed: an object that cannot be
+/// watched is looked at by its name. Answers with the kinds of which nothing can be known, and why.
 async fn watch<'a>(
     cx: &Context,
     pass: &Pass,
     served: &Served,
-    kinds: BTreeSet<&'a GroupKind>,
+    scopes: &'a BTreeSet<Scope>,
 ) -> BTreeMap<&'a GroupKind, String> {
-    let started: Vec<_> = kinds.into_iter().map(|kind| (kind, cx.watches.ensure(&cx.cluster, served, kind))).collect();
+    let start = |scope| (scope, cx.watches.ensure(&cx.cluster, served, &pass.key, scope));
+    let started: Vec<(&Scope, _)> = scopes.iter().map(start).collect();
     let deadline = tokio::time::Instant::now() + FIRST_LIST_TIMEOUT;
     let mut unserved = BTreeMap::new();
-    for (kind, listing) in started {
-        let Some(mut listing) = listing.filter(|_| served.kinds.serves(kind)) else {
-            unserved.insert(kind, not_served(served, kind));
+    for (scope, listing) in started {
+        let Some(mut listing) = listing.filter(|_| served.kinds.serves(&scope.kind)) else {
+            unserved.insert(&scope.kind, not_served(served, &scope.kind));
             continue;
         };
         let seen = tokio::select! {
@@ -93,7 +99,7 @@ async fn watch<'a>(
             () = pass.halt.cancelled() => Listing::NotYet,
         };
         if seen != Listing::Listed {
-            cx.watches.tell_when_listed(kind, &pass.key);
+            cx.watches.tell_when_listed(scope, &pass.key);
         }
     }
     unserved
@@ -106,8 +112,8 @@ fn not_served(served: &Served, kind: &GroupKind) -> String {
     }
 }
 
-/// The objects that need no request: found equal to Git before, and unmoved since. At the interval and after a change of
-/// settings everything is asked anew.
+/// The objects that need no request: found equal to Git before, and unmoved since. After a change of settings everything is
+/// asked anew.
 fn verified(cx: &Context, pass: &Pass, desired: &[Desired]) -> BTreeMap<ObjectId, Judgement> {
     if pass.look == Look::All {
         return BTreeMap::new();
@@ -153,10 +159,10 @@ pub(super) async fn judge(cx: &Context, pass: &Pass, served: &Served, object: &D
 async fn known(cx: &Context, served: &Served, object: &Desired) -> Result<Option<Live>, RequestError> {
     let (seen, is_synced) = {
         let watched = locked(&cx.watches.watched);
-        (watched.live(&object.id).cloned(), watched.is_synced(&object.id.kind))
+        (watched.live(&object.id).cloned(), watched.is_synced(&cx.watches.scope_of(&object.id)))
     };
-    // What nobody owns is not in the watch.
-    if seen.is_some() || (is_synced && object.policy.ssa != Ssa::IfNotPresent) {
+    // What nobody owns is not in the watch. What a watch showed that is lost may be long ago.
+    if is_synced && (seen.is_some() || object.policy.ssa != Ssa::IfNotPresent) {
         return Ok(seen);
     }
     match cx.cluster.look(served, &object.id, &object.version).await {
@@ -191,7 +197,8 @@ fn compare(cx: &Context, pass: &Pass, object: &Desired, known: Option<&Live>, an
         return Judgement::LeftAlone(ASKS.to_owned());
     }
     let mut watched = locked(&cx.watches.watched);
-    let seen = watched.live(&object.id).or(known);
+    let is_watched = watched.is_synced(&cx.watches.scope_of(&object.id));
+    let seen = watched.live(&object.id).filter(|_| is_watched).or(known);
     let last_writer = seen.and_then(|live| live.last_writer.clone());
     // Where the watch is not at the version the dry-run saw, nothing can be compared: the apply itself will tell.
     let same = seen.is_some_and(|live| {

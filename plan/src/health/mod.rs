@@ -107,6 +107,12 @@ impl Health {
         Self::new(Status::Unknown, reason, message)
     }
 
+    /// Of an object that is well by being there.
+    #[must_use]
+    pub fn exists() -> Self {
+        Self::current("Exists", "exists")
+    }
+
     /// Of an object that is waited for and is not there: it may still come.
     #[must_use]
     pub fn absent() -> Self {

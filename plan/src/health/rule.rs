@@ -130,7 +130,7 @@ impl Rule {
             Self::ApiService => cluster::api_service(object),
             Self::Namespace => cluster::namespace(object),
             Self::Towline => generic::ready(object, true),
-            Self::Plain => Health::current("Exists", "exists"),
+            Self::Plain => Health::exists(),
             Self::Other => generic::ready(object, false),
         }
     }

@@ -51,7 +51,8 @@ impl Trigger {
         match self {
             Self::Revision => Look::IfTouched,
             Self::Drift | Self::Retry | Self::Progress => Look::Moved,
-            Self::Interval | Self::Settings | Self::Request => Look::All,
+            Self::Interval => Look::Listed,
+            Self::Settings | Self::Request => Look::All,
         }
     }
 }
@@ -63,7 +64,9 @@ pub enum Look {
     IfTouched,
     /// At what moved since it was last found to be as Git says.
     Moved,
-    /// At everything.
+    /// At everything, as far as lists can show it: what was found to be as Git says is compared with what is there now.
+    Listed,
+    /// At everything, object by object.
     All,
 }
 
@@ -224,7 +227,7 @@ impl SyncSchedule {
         self.retry = None;
         let mut look = std::mem::replace(&mut self.look, Look::IfTouched);
         if is_full {
-            look = Look::All;
+            look = look.max(Look::Listed);
         }
         let waiting_since = self.waiting.and_then(|waiting| waiting.since);
         let start = Start { sequence, trigger, look, waiting_since };
@@ -249,7 +252,7 @@ impl SyncSchedule {
         let waited = self.waiting.take();
         // Counted from the last look at everything: passes that come more often do not put it off, and a Sync that is held
         // or fails all the time is owed one, too.
-        if look == Look::All {
+        if look >= Look::Listed {
             self.full = after(now, jittered(self.settings.interval, dice));
         }
         let retryable = match how {

@@ -102,7 +102,7 @@ fn no_reason_to_look_is_lost_to_a_revision() {
     assert_eq!(look(&mut sync, 6), Some(Look::Moved), "half a pass may be done");
     sync.ended(Ended::Succeeded, false, at(7), 0.5);
     sync.offer(6);
-    assert_eq!(look(&mut sync, 607), Some(Look::All), "the interval has passed meanwhile");
+    assert_eq!(look(&mut sync, 607), Some(Look::Listed), "the interval has passed meanwhile");
 }
 
 #[test]
@@ -147,7 +147,7 @@ fn a_sync_that_does_not_succeed_is_looked_at_in_full_at_the_interval() {
         }
         assert_eq!(sync.next(at(590)), Some(at(600)));
         let full = sync.start(at(600)).unwrap();
-        assert_eq!((full.trigger, full.look), (Trigger::Interval, Look::All));
+        assert_eq!((full.trigger, full.look), (Trigger::Interval, Look::Listed));
         sync.ended(Ended::Failed { retryable }, false, at(601), 0.5);
         assert!(sync.next(at(601)) > Some(at(601)), "not again at once");
     }
