@@ -145,9 +145,10 @@ async fn a_watch_that_ends_costs_a_list_and_no_apply() {
         let begun = proxy.since(mark, |seen| seen.verb == "watch").len();
         assert!(begun >= running, "{how:?}: {begun} of {running} watches were begun again");
         let asked = proxy.since(mark, costs);
-        let lists = asked.iter().filter(|seen| seen.verb == "list").count();
-        assert!(lists <= running, "{how:?}: {lists} lists for {running} watches");
-        assert_eq!(lists, asked.len(), "{how:?}: {asked:#?}");
+        assert!(asked.iter().all(|seen| seen.verb == "list"), "{how:?}: {asked:#?}");
+        // Other tests have objects of these kinds, too: a list may have several pages.
+        let lists = asked.iter().filter(|seen| !seen.query.contains("continue=")).count();
+        assert!(lists <= running, "{how:?}: {lists} lists for {running} watches: {asked:#?}");
 
         // While nobody watches, one object changes and one goes.
         let away = proxy.while_on(Fault::Drop, |seen| matches!(seen.verb, "watch" | "list"));

@@ -77,8 +77,8 @@ async fn many_syncs_created_at_once_all_become_ready() {
         "{count} Syncs: Ready after {ready:.1?}, all changed after {:.1?}, peak {peak} MiB",
         begin.elapsed()
     ));
-    // Measured with a debug build: 507 MiB at 1,000, 116 MiB at 200.
-    assert!(peak < 150 + count as u64 * 3 / 5, "{peak} MiB for {count} Syncs");
+    // Measured with a debug build: 144 MiB at 1,000. It was 507 MiB while each pass that waited for its turn held all it would need.
+    assert!(peak < 130 + count as u64 / 5, "{peak} MiB for {count} Syncs");
 }
 
 #[tokio::test(flavor = "multi_thread")]

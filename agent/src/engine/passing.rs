@@ -80,6 +80,7 @@ pub(super) async fn run(
         delivery = pass.revision.delivery,
     );
     let work = async {
+        // On the heap from its turn on: what waits for one, perhaps a thousand at once, is to be small.
         // Closed never: the semaphore lives as long as the loop. What was called off while it waited needs no turn.
         let waiting = context.metrics.wait_in(Queue::Passes);
         let turn = tokio::select! {
@@ -91,7 +92,7 @@ pub(super) async fn run(
         let outcome = match turn {
             Some(_) => {
                 let _timing = context.metrics.time_pass();
-                let outcome = in_time(&context, &pass).await;
+                let outcome = Box::pin(in_time(&context, &pass)).await;
                 // Whatever it was cut short by then, it is no longer this replica's to say.
                 let end = if context.cluster.may_write() { outcome.end } else { End::Superseded };
                 Outcome { end, ..outcome }
@@ -100,7 +101,7 @@ pub(super) async fn run(
             None => Outcome { end: End::Superseded, inventory: pass.inventory.clone(), ..Outcome::untouched() },
         };
         context.metrics.passed(&pass, &outcome, Timestamp::now());
-        say(&reporting, &pass, outcome).await
+        Box::pin(say(&reporting, &pass, outcome)).await
     };
     finish(&pass.key, pass.sync.uid(), work.instrument(span), &events).await;
 }
