@@ -22,6 +22,9 @@ const HISTORY_MAX: usize = 10;
 /// Objects named one by one in a message; the rest is counted.
 const NAMED_MAX: usize = 10;
 
+/// What a suspended Sync says of itself.
+const SUSPENDED_TEXT: &str = "neither applied, nor reverted, nor pruned while spec.suspend is set";
+
 /// A Kubernetes Event to publish.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Note {
@@ -163,6 +166,7 @@ pub fn status(pass: &Pass, outcome: &Outcome, now: Timestamp) -> SyncStatus {
     }
     let reason = verdict.reason.clone();
     conditions.set(api::READY, verdict, generation, now);
+    stand(&mut conditions, &pass.sync, pass.fights.as_deref(), now);
     status.conditions = conditions.0;
     status.observed_generation = generation;
     let revision = Some(pass.revision.name.clone());
@@ -188,6 +192,46 @@ pub fn status(pass: &Pass, outcome: &Outcome, now: Timestamp) -> SyncStatus {
         );
     }
     status
+}
+
+/// The conditions that hold between passes, too.
+fn stand(conditions: &mut Conditions, sync: &Sync, fights: Option<&str>, now: Timestamp) {
+    let holds = |reason: &str, message: &str| Verdict {
+        status: ConditionStatus::True,
+        reason: reason.to_owned(),
+        message: message.to_owned(),
+    };
+    let suspended = sync.spec.suspend.then(|| holds("Suspended", SUSPENDED_TEXT));
+    let fought = fights.map(|fights| holds("ChangedByOthers", fights));
+    for (kind, verdict) in [(api::SUSPENDED, suspended), (api::DRIFT_REPEATED, fought)] {
+        match verdict {
+            Some(verdict) => conditions.set(kind, verdict, sync.metadata.generation, now),
+            None => conditions.clear(kind),
+        }
+    }
+}
+
+/// The status of a Sync of which no pass runs now.
+#[must_use]
+pub fn standing(sync: &Sync, fights: Option<&str>, now: Timestamp) -> SyncStatus {
+    let mut status = sync.status.clone().unwrap_or_default();
+    let mut conditions = Conditions(std::mem::take(&mut status.conditions));
+    stand(&mut conditions, sync, fights, now);
+    status.conditions = conditions.0;
+    status
+}
+
+/// What is told when a Sync is suspended or resumed, if its status says the opposite.
+#[must_use]
+pub fn suspension(sync: &Sync) -> Option<Note> {
+    let conditions = sync.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+    let was = conditions.iter().any(|c| c.type_ == api::SUSPENDED);
+    let (reason, text) = match (was, sync.spec.suspend) {
+        (false, true) => ("Suspended", SUSPENDED_TEXT),
+        (true, false) => ("Resumed", "applied, reverted and pruned again"),
+        (true, true) | (false, false) => return None,
+    };
+    Some(Note { kind: cluster::EventKind::Normal, reason: reason.to_owned(), text: text.to_owned() })
 }
 
 /// The same again counts up and moves the time; anything else is a new line.
@@ -265,7 +309,7 @@ pub fn news(old: Option<&SyncStatus>, new: &SyncStatus) -> News {
 /// The Events to publish about a pass: none for a pass that had nothing to do.
 #[must_use]
 pub fn notes(pass: &Pass, outcome: &Outcome) -> Vec<Note> {
-    let mut notes = Vec::new();
+    let mut notes: Vec<Note> = suspension(&pass.sync).into_iter().collect();
     let verdict = ready(pass, outcome);
     let revision = &pass.revision.name;
     if let Some(problem) = &outcome.rebuilt {
@@ -359,9 +403,15 @@ pub fn changes(
     kinds.into_iter().map(event).collect()
 }
 
-/// The signed report of a Sync that cannot run.
+/// The signed report of what went wrong with a Sync outside its passes.
 #[must_use]
-pub fn not_run(sync: &Sync, message: &str, cluster: &towline_proto::ClusterName, now: Timestamp) -> ChangeEvent {
+pub fn told(
+    sync: &Sync,
+    trigger: Trigger,
+    message: &str,
+    cluster: &towline_proto::ClusterName,
+    now: Timestamp,
+) -> ChangeEvent {
     ChangeEvent {
         version: ChangeEvent::VERSION,
         cluster: cluster.clone(),
@@ -370,7 +420,7 @@ pub fn not_run(sync: &Sync, message: &str, cluster: &towline_proto::ClusterName,
         name: sync.name_any(),
         revision: None,
         sequence: None,
-        trigger: Trigger::Settings.as_str().to_owned(),
+        trigger: trigger.as_str().to_owned(),
         delivery: None,
         message: message.to_owned(),
         changes: Vec::new(),

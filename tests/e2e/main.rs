@@ -21,6 +21,7 @@ mod forged;
 mod git_faults;
 mod health;
 mod history;
+mod holding;
 mod inventory;
 mod kill;
 mod letting_go;

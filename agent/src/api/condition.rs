@@ -11,6 +11,10 @@ pub const READY: &str = "Ready";
 pub const RECONCILING: &str = "Reconciling";
 /// Nothing will change until somebody changes the object; absent otherwise.
 pub const STALLED: &str = "Stalled";
+/// `spec.suspend` holds everything; absent otherwise.
+pub const SUSPENDED: &str = "Suspended";
+/// Others change objects again as often as they are put right; absent otherwise.
+pub const DRIFT_REPEATED: &str = "DriftRepeated";
 /// Whether commit events can arrive for a GitSource.
 pub const EVENTS_READY: &str = "EventsReady";
 

@@ -9,7 +9,9 @@ mod inventory;
 mod schema;
 mod sync;
 
-pub use condition::{ConditionStatus, Conditions, EVENTS_READY, READY, RECONCILING, STALLED, Verdict};
+pub use condition::{
+    ConditionStatus, Conditions, DRIFT_REPEATED, EVENTS_READY, READY, RECONCILING, STALLED, SUSPENDED, Verdict,
+};
 pub use git_source::{GitRef, GitSource, GitSourceSpec, GitSourceStatus, LastEvent};
 pub use inventory::{Inventory, InventoryRead, InventorySpec};
 pub use kube::core::Duration;

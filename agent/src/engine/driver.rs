@@ -8,16 +8,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use towline_daemon::BoxError;
 use towline_daemon::admin::Readiness;
 use towline_daemon::shutdown::Shutdown;
 use towline_daemon::tasks::{Tasks, WhenItEnds};
 use towline_plan::members::Share;
+use towline_plan::schedule::turns::Urgency;
 use towline_proto::{ClusterName, Wire as _};
 
 use super::passing::Reporting;
-use super::{Action, Engine, Event, Moment, fetching, passing, reading};
+use super::turns::Turns;
+use super::{Action, Engine, Event, Moment, fetching, passing, reading, standing};
 use crate::bus::{Bus, BusEvent, Report};
 use crate::cluster::{Moved, ResourceEvent};
 use crate::metrics::Queue;
@@ -29,6 +31,8 @@ use crate::report;
 const PASSES_AT_ONCE: usize = 8;
 /// Fetches that run at once, over all hosts: each holds a thread and a pack's worth of memory.
 const FETCHES_AT_ONCE: usize = 8;
+/// So many more of either where they take long: they wait for somebody else, and hold little but memory.
+const SLOW_MOST: usize = 24;
 
 /// How long passes may take to stop where they stand: one request each, which is bounded itself, rarely takes long.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -60,8 +64,8 @@ pub struct Driver {
     tasks: Tasks,
     shutdown: Shutdown,
     jobs: mpsc::Sender<Event>,
-    passes: Arc<Semaphore>,
-    fetches: Arc<Semaphore>,
+    passes: Turns,
+    fetches: Turns,
     readiness: Readiness,
     /// Passes under way.
     passing: usize,
@@ -79,7 +83,7 @@ impl Driver {
         let (jobs, mut done) = mpsc::channel(256);
         let (bus, mut news) = bus.unzip();
         let reporting = Reporting { cluster: context.cluster.clone(), name: cluster_name, bus };
-        let (passes, fetches) = (Arc::new(Semaphore::new(PASSES_AT_ONCE)), Arc::new(Semaphore::new(FETCHES_AT_ONCE)));
+        let (passes, fetches) = (Turns::new(PASSES_AT_ONCE, SLOW_MOST), Turns::new(FETCHES_AT_ONCE, SLOW_MOST));
         let mut driver =
             Self { engine, context, reporting, storage, tasks, shutdown, jobs, passes, fetches, passing: 0, readiness };
         loop {
@@ -171,12 +175,12 @@ impl Driver {
         match action {
             Action::Fetch(job) => {
                 let (storage, jobs, shutdown) = (Arc::clone(&self.storage), self.jobs.clone(), self.shutdown.clone());
-                let (turns, metrics) = (Arc::clone(&self.fetches), self.context.metrics.clone());
+                let (turns, metrics) = (self.fetches.clone(), self.context.metrics.clone());
                 self.job(format!("fetch {}", job.source), async move {
                     let waiting = metrics.wait_in(Queue::Fetches);
-                    let _turn = turns.acquire().await;
+                    let turn = turns.turn(Urgency::Now).await;
                     drop(waiting);
-                    fetching::fetch(job, storage, jobs, metrics, shutdown).await;
+                    turn.work(Box::pin(fetching::fetch(job, storage, jobs, metrics, shutdown))).await;
                 });
             }
             Action::Recover { source, url, revision } => {
@@ -190,7 +194,7 @@ impl Driver {
             Action::Pass(job) => {
                 self.passing += 1;
                 let halt = job.pass.halt.clone();
-                let (shutdown, turns) = (self.shutdown.clone(), Arc::clone(&self.passes));
+                let (shutdown, turns) = (self.shutdown.clone(), self.passes.clone());
                 let name = format!("pass {}", job.pass.key);
                 let run = passing::run(*job, self.context.clone(), turns, self.reporting.clone(), self.jobs.clone());
                 self.job(name, async move {
@@ -209,6 +213,10 @@ impl Driver {
             Action::Explain(explanation) => {
                 let (reporting, jobs) = (self.reporting.clone(), self.jobs.clone());
                 self.job("explain".to_owned(), passing::explain(*explanation, reporting, jobs));
+            }
+            Action::Stand(stand) => {
+                let (reporting, jobs) = (self.reporting.clone(), self.jobs.clone());
+                self.job("standing".to_owned(), standing::stand(*stand, reporting, jobs));
             }
             Action::Warn(warning) => {
                 self.context.metrics.fought(&super::key(&*warning.sync));

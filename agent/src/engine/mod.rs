@@ -12,7 +12,9 @@ mod members;
 mod passing;
 mod reading;
 mod source;
+mod standing;
 mod sync;
+mod turns;
 
 pub use driver::{Driver, Parts};
 pub use members::{Read, ReadSync};
@@ -82,6 +84,11 @@ pub enum Event {
         syncs: Vec<ReadSync>,
         sources: Vec<GitSource>,
     },
+    /// It was said how a Sync stands, or could not be.
+    Stood {
+        sync: SyncKey,
+        stood: standing::Stood,
+    },
     /// A moment that was waited for has come.
     Due,
 }
@@ -116,6 +123,8 @@ pub enum Action {
     Pass(Box<passing::Job>),
     /// Says why a Sync does not run.
     Explain(Box<passing::Explanation>),
+    /// Says how a Sync stands between its passes.
+    Stand(Box<standing::Stand>),
     /// Says that something works against a Sync.
     Warn(Box<passing::Warning>),
     /// Listen to these refs from now on.
@@ -203,6 +212,7 @@ impl Engine {
             Event::Explained { sync, uid, written } => self.explained(&sync, uid, written, at, &mut actions),
             Event::Divided(share) => self.divided(share),
             Event::Read { number, syncs, sources } => self.read(number, syncs, sources, at, &mut actions),
+            Event::Stood { sync, stood } => self.stood(&sync, stood, at, &mut actions),
             Event::Due => {}
         }
         if self.is_listed() {
@@ -231,7 +241,8 @@ impl Engine {
         // Of those that cannot run some could not be told why.
         let unexplained = self.own_syncs().filter(|(_, sync)| self.offered(sync).is_none());
         let explanations = unexplained.filter_map(|(_, sync)| sync.explain_after).filter(|after| *after > now);
-        sources.chain(syncs).chain(explanations).chain(self.next_read(now)).min()
+        let standings = self.own_syncs().filter_map(|(_, sync)| sync.next_standing(now));
+        sources.chain(syncs).chain(explanations).chain(standings).chain(self.next_read(now)).min()
     }
 
     /// The Syncs this replica takes care of.
@@ -289,7 +300,12 @@ impl Engine {
         let key = key(&inventory);
         let newer = self.inventories.get(&key).is_none_or(|known| is_newer(&inventory, known));
         if newer {
-            self.inventories.insert(key.clone(), inventory);
+            let read = |inventory: &Inventory| inventory.spec.read.clone();
+            let old = self.inventories.insert(key.clone(), inventory);
+            // What another replica's pass came to may show in nothing else.
+            if old.as_ref().and_then(read) != self.inventories.get(&key).and_then(read) {
+                self.wake_all_dependents(&key);
+            }
             if self.syncs.get(&key).is_some_and(|entry| entry.hold != Hold::Own) {
                 // How far another replica has come with a Sync is known by nothing else.
                 self.wake_all_dependents(&key);
@@ -337,6 +353,7 @@ impl Engine {
         self.start_fetches(at, actions);
         self.start_writes(at, actions);
         self.start_passes(at, actions);
+        self.start_standings(at, actions);
         let wanted: BTreeSet<Interest> = self.sources.values().filter_map(SourceEntry::interest).collect();
         if wanted != self.listening {
             self.listening.clone_from(&wanted);

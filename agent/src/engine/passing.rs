@@ -4,13 +4,16 @@ use std::sync::Arc;
 
 use crate::api::ResourceExt as _;
 use jiff::Timestamp;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use towline_daemon::error::chain;
 use towline_plan::object::{ObjectId, SyncKey};
+use towline_plan::schedule::sync::Trigger;
+use towline_plan::schedule::turns::Urgency;
 use towline_proto::{ClusterName, Wire as _};
 use tracing::Instrument as _;
 
 use super::sync::Why;
+use super::turns::Turns;
 use super::{Event, caught};
 use crate::api::{self, Conditions, Inventory, Sync, SyncStatus, Verdict};
 use crate::bus::{Bus, Report};
@@ -63,13 +66,7 @@ pub(super) struct Reporting {
 }
 
 /// Runs a pass when its turn comes, and reports it everywhere.
-pub(super) async fn run(
-    job: Job,
-    context: Context,
-    turns: Arc<Semaphore>,
-    reporting: Reporting,
-    events: mpsc::Sender<Event>,
-) {
+pub(super) async fn run(job: Job, context: Context, turns: Turns, reporting: Reporting, events: mpsc::Sender<Event>) {
     let pass = job.pass;
     let span = tracing::info_span!(
         "pass",
@@ -80,30 +77,46 @@ pub(super) async fn run(
         delivery = pass.revision.delivery,
     );
     let work = async {
-        // On the heap from its turn on: what waits for one, perhaps a thousand at once, is to be small.
-        // Closed never: the semaphore lives as long as the loop. What was called off while it waited needs no turn.
+        // What was called off while it waited needs no turn.
         let waiting = context.metrics.wait_in(Queue::Passes);
         let turn = tokio::select! {
             biased;
             () = pass.halt.cancelled() => None,
-            turn = turns.acquire() => Some(turn),
+            turn = turns.turn(urgency(pass.trigger)) => Some(turn),
         };
         drop(waiting);
-        let outcome = match turn {
-            Some(_) => {
-                let _timing = context.metrics.time_pass();
-                let outcome = Box::pin(in_time(&context, &pass)).await;
-                // Whatever it was cut short by then, it is no longer this replica's to say.
-                let end = if context.cluster.may_write() { outcome.end } else { End::Superseded };
-                Outcome { end, ..outcome }
-            }
-            // What is known of the inventory is as good as it was.
-            None => Outcome { end: End::Superseded, inventory: pass.inventory.clone(), ..Outcome::untouched() },
+        let is_turn = turn.is_some();
+        let told = async {
+            let outcome = match is_turn {
+                true => {
+                    let _timing = context.metrics.time_pass();
+                    let outcome = Box::pin(in_time(&context, &pass)).await;
+                    // Whatever it was cut short by then, it is no longer this replica's to say.
+                    let end = if context.cluster.may_write() { outcome.end } else { End::Superseded };
+                    Outcome { end, ..outcome }
+                }
+                // What is known of the inventory is as good as it was.
+                false => Outcome::stopped(End::Superseded, pass.inventory.clone()),
+            };
+            context.metrics.passed(&pass, &outcome, Timestamp::now());
+            Box::pin(say(&reporting, &pass, outcome)).await
         };
-        context.metrics.passed(&pass, &outcome, Timestamp::now());
-        Box::pin(say(&reporting, &pass, outcome)).await
+        // On the heap from its turn on: what waits for one, perhaps a thousand at once, is to be small.
+        let told = Box::pin(told);
+        match turn {
+            Some(turn) => turn.work(told).await,
+            None => told.await,
+        }
     };
     finish(&pass.key, pass.sync.uid(), work.instrument(span), &events).await;
+}
+
+/// Nobody waits for what is only tried again or comes round with time: newer revisions never queue behind these.
+fn urgency(trigger: Trigger) -> Urgency {
+    match trigger {
+        Trigger::Interval | Trigger::Retry => Urgency::Later,
+        Trigger::Progress | Trigger::Settings | Trigger::Drift | Trigger::Request | Trigger::Revision => Urgency::Now,
+    }
 }
 
 /// Tells the loop how a pass came out, whatever happens: until then the Sync has no other.
@@ -225,9 +238,12 @@ fn is_status_due(pass: &Pass, now: Timestamp) -> bool {
 }
 
 /// A status could not be written; the log says why.
-struct Unwritten;
+pub(super) struct Unwritten;
 
-fn report_written(reporting: &Reporting, written: Result<Sync, RequestError>) -> Result<Box<Sync>, Unwritten> {
+pub(super) fn report_written(
+    reporting: &Reporting,
+    written: Result<Sync, RequestError>,
+) -> Result<Box<Sync>, Unwritten> {
     match written {
         Ok(sync) => {
             if let Some(bus) = &reporting.bus {
@@ -263,11 +279,15 @@ async fn write_status(cluster: &Cluster, sync: &Sync, status: SyncStatus) -> Res
     }
 }
 
-/// Says that something works against a Sync. The Sync is as Git says all the same: its conditions stay.
+/// Says that something works against a Sync. The condition of it is written with whatever is written next.
 pub(super) async fn warn(warning: Warning, reporting: Reporting) {
     let Warning { sync, message } = warning;
     tracing::warn!(sync = %super::key(&*sync), message_text = message, "reverted again and again");
-    reporting.cluster.announce(&*sync, EventKind::Warning, "DriftRepeated", &message).await;
+    reporting.cluster.announce(&*sync, EventKind::Warning, api::DRIFT_REPEATED, &message).await;
+    if let Some(bus) = &reporting.bus {
+        let change = report::told(&sync, Trigger::Drift, &message, &reporting.name, Timestamp::now());
+        bus.report(Report::Change(change.bounded()));
+    }
 }
 
 /// Says on a Sync why no pass runs, and tells the loop whether that is said now. Somebody else's write in between is not
@@ -284,7 +304,7 @@ pub(super) async fn explain(explanation: Explanation, reporting: Reporting, even
         if written.is_ok() {
             reporting.cluster.announce(&*sync, EventKind::Warning, why.reason, &why.message).await;
             if let Some(bus) = &reporting.bus {
-                let change = report::not_run(&sync, &why.message, &reporting.name, now);
+                let change = report::told(&sync, Trigger::Settings, &why.message, &reporting.name, now);
                 bus.report(Report::Change(change.bounded()));
             }
         }

@@ -1,6 +1,5 @@
 //! Syncs within the engine: when a pass runs, and at which revision.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::api::Duration;
@@ -8,12 +7,14 @@ use crate::api::ResourceExt as _;
 use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 use towline_plan::object::{ObjectId, SyncKey};
+use towline_plan::schedule::fights::Fights;
 use towline_plan::schedule::sync::{Ended, Settings, Start, SyncSchedule, Trigger};
 use towline_plan::wait::Wait;
 
 use super::depends::source;
 use super::members::Hold;
 use super::passing::{self, Passed};
+use super::standing::{self, Standing};
 use super::{Action, Engine, Moment, OpenMirror, SourceKey, is_newer, key};
 use crate::api::{self, Sync};
 use crate::cluster::{Moved, Movement, locked};
@@ -21,9 +22,6 @@ use crate::pass::{End, Failure, Pass, Reason, Revision};
 
 /// How long after a failed write it is said again why a Sync does not run: long enough not to press an API server that is down.
 const EXPLAIN_AGAIN: SignedDuration = SignedDuration::from_secs(5);
-
-/// Objects named one by one in a warning: as many as a person reads.
-const NAMED_MAX: usize = 10;
 
 /// One Sync.
 pub(super) struct SyncEntry {
@@ -38,8 +36,10 @@ pub(super) struct SyncEntry {
     pub explain_after: Option<Timestamp>,
     /// The sequence of the last pass that ended well.
     pub settled: Option<u64>,
-    /// What was put back lately, at most everything the Sync owns.
-    pub put_back: BTreeMap<ObjectId, Timestamp>,
+    /// What others change back as often as it is put right.
+    pub fights: Fights,
+    /// What is to be said of it beside what passes say.
+    pub standing: Standing,
 }
 
 impl SyncEntry {
@@ -57,7 +57,8 @@ impl SyncEntry {
             explained: None,
             explain_after: None,
             settled: None,
-            put_back: BTreeMap::new(),
+            fights: Fights::default(),
+            standing: Standing::default(),
         }
     }
 
@@ -66,18 +67,16 @@ impl SyncEntry {
         conditions.iter().any(|c| c.type_ == api::READY && c.status == "True")
     }
 
-    /// Takes in what was put back, and answers with what was not for the first time lately: many objects that drift once
-    /// each are no fight.
-    fn put_back(&mut self, reverted: Vec<(ObjectId, String)>, now: Timestamp) -> Vec<String> {
-        let calm = self.schedule.calm();
-        self.put_back.retain(|_, at| now.duration_since(*at) < calm);
-        let again = |(id, what): (ObjectId, String)| {
-            let text = format!("{id} ({what})");
-            self.put_back.insert(id, now).map(|_| text)
-        };
-        let mut again: Vec<String> = reverted.into_iter().filter_map(again).collect();
-        again.truncate(NAMED_MAX);
-        again
+    /// Takes in what was put right, and answers with what is to be told of fights that begin by that.
+    fn fought(&mut self, reverted: Vec<(ObjectId, String)>, now: Timestamp) -> Option<String> {
+        let retry_interval = settings(&self.object).retry_interval;
+        let begun = self.fights.corrected(reverted, retry_interval, now);
+        self.schedule.put_off_drift(self.fights.drift_waits_until(retry_interval));
+        if begun.is_empty() {
+            return None;
+        }
+        let begun = self.fights.going_on().filter(|(id, _)| begun.contains(id));
+        Some(standing::fights(begun))
     }
 
     pub(super) fn source(&self) -> SourceKey {
@@ -85,7 +84,7 @@ impl SyncEntry {
     }
 }
 
-fn settings(sync: &Sync) -> Settings {
+pub(super) fn settings(sync: &Sync) -> Settings {
     // A pass a second is what a person can follow; shorter is a mistake that would press the API server.
     let wait = |duration: Duration| {
         let wait = SignedDuration::try_from(std::time::Duration::from(duration)).unwrap_or(SignedDuration::MAX);
@@ -226,20 +225,18 @@ impl Engine {
             // Held until somebody acts, which wakes it; looked at again at the interval.
             End::Held(..) => Ended::Failed { retryable: false },
             // It ends when somebody changes one of them, who is one this Sync depends on.
-            End::Failed(Failure { reason: Reason::DependencyCycle, .. }) => Ended::Waiting { bounded: false },
+            End::Failed(Failure { reason: Reason::DependencyCycle, .. }) => {
+                Ended::Waiting { bounded: false, blind: false }
+            }
             End::Failed(failure) => Ended::Failed { retryable: failure.retryable },
-            End::Waiting(waits) => Ended::Waiting { bounded: waits.iter().any(Wait::is_bounded) },
+            End::Waiting(waits) => Ended::Waiting { bounded: waits.iter().any(Wait::is_bounded), blind: false },
             End::Superseded => Ended::Superseded,
         };
         let settles = (how == Ended::Succeeded).then(|| entry.schedule.running()).flatten();
         let is_news = settles > entry.settled;
         entry.settled = entry.settled.max(settles);
-        let was_fought = entry.schedule.is_fought();
-        let again = entry.put_back(reverted, at.now);
-        entry.schedule.ended(how, !again.is_empty(), at.now, at.dice);
-        if !was_fought && entry.schedule.is_fought() {
-            let again = again.join(", ");
-            let message = format!("something keeps changing what is put back, which is done less often now: {again}");
+        entry.schedule.ended(how, at.now, at.dice);
+        if let Some(message) = entry.fought(reverted, at.now) {
             actions.push(Action::Warn(Box::new(passing::Warning { sync: Arc::clone(&entry.object), message })));
         }
         // As the watch would tell: what was changed since the last event of the watch came along with the answer.
@@ -319,10 +316,23 @@ impl Engine {
         entry.halt = Some(halt.clone());
         entry.explained = None;
         let sync = Arc::clone(&entry.object);
+        let fights = standing::all_fights(entry);
         let Start { trigger, look, waiting_since, .. } = start;
         let started_at = at.now;
-        let pass =
-            Pass { key, sync, revision, trigger, look, waiting_since, needs, mirror, inventory, started_at, halt };
+        let pass = Pass {
+            key,
+            sync,
+            revision,
+            trigger,
+            look,
+            waiting_since,
+            needs,
+            fights,
+            mirror,
+            inventory,
+            started_at,
+            halt,
+        };
         Some(Action::Pass(Box::new(passing::Job { pass })))
     }
 

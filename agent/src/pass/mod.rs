@@ -95,6 +95,8 @@ pub struct Pass {
     pub waiting_since: Option<Timestamp>,
     /// What has to be ready before it.
     pub needs: Needs,
+    /// What others fight over, in words.
+    pub fights: Option<String>,
     pub mirror: Mirror,
     /// As last written or seen.
     pub inventory: Option<Inventory>,

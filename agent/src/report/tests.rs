@@ -38,6 +38,7 @@ pub(crate) fn pass(status: Option<SyncStatus>, revision: u8) -> Pass {
         look: Look::All,
         waiting_since: None,
         needs: crate::pass::Needs::default(),
+        fights: None,
         mirror: crate::mirror::Mirror::open(storage.path(), "https://git.example/org/s").unwrap(),
         inventory: None,
         started_at: at(0),

@@ -3,8 +3,10 @@
 //! Knows waits, retries and the order of revisions; `now` and randomness come in as arguments. Must not know how anything is
 //! fetched or applied. Each `handle`-like method answers with a decision; the driver only does it.
 
+pub mod fights;
 pub mod source;
 pub mod sync;
+pub mod turns;
 
 use jiff::{SignedDuration, Timestamp};
 

@@ -1,20 +1,13 @@
 //! One Sync: when a pass runs, at which revision, and what cuts it short.
 //!
 //! The order of revisions is the source's sequence. A revision with a smaller sequence than one already attempted is never
-//! taken up; one with a larger sequence cuts a running pass short. Drift is reverted at once, unless something else writes the
-//! same fields again each time: then later and later, or the two would keep each other and the API server busy for good.
+//! taken up; one with a larger sequence cuts a running pass short. Drift is reverted at once, unless there is a fight over an
+//! object ([`super::fights`]): then it waits.
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use super::{after, backoff, jittered};
-
-/// Repeated reverts in a row that are made at once: a person who tries it out again and again never waits.
-const REVERTS_AT_ONCE: u32 = 3;
-/// First wait between reverts in a row beyond these; doubles up to the retry interval.
-const REVERT_AGAIN: SignedDuration = SignedDuration::from_secs(1);
-/// Reverts further apart than this are not in a row; longer where the waits between them are.
-const CALM: SignedDuration = SignedDuration::from_secs(60);
 
 /// Why a pass runs. All of them run the same pass; the reason is for the trail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -101,9 +94,8 @@ pub struct SyncSchedule {
     failures: u32,
     /// What passes at the offered revision wait for, if they do.
     waiting: Option<Waiting>,
-    /// Passes in a row that drift started and that put something back once more, and when the last one ended.
-    reverts: u32,
-    reverted_at: Timestamp,
+    /// Drift alone starts no pass before this moment: what it changes is fought over.
+    drift_after: Option<Timestamp>,
 }
 
 /// A wait between passes.
@@ -111,6 +103,8 @@ pub struct SyncSchedule {
 struct Waiting {
     /// When a wait began that ends at the timeout; `None`: what is waited for now has none.
     since: Option<Timestamp>,
+    /// The timeout has passed, or cannot help, and that is said.
+    told: bool,
 }
 
 /// A pass that starts now.
@@ -131,10 +125,14 @@ pub enum Ended {
     Failed {
         retryable: bool,
     },
-    /// It goes on when something has moved. `bounded`: or fails when it has waited for the timeout.
+    /// It goes on when something has moved. `bounded`: or fails when it has waited for the timeout. `blind`: not everything that
+    /// it waits for can be seen to move.
     Waiting {
         bounded: bool,
+        blind: bool,
     },
+    /// What it waits for did not come in time, or cannot come. It goes on all the same when something has moved.
+    Overdue,
     /// Cut short by a newer revision.
     Superseded,
 }
@@ -156,8 +154,7 @@ impl SyncSchedule {
             retry: None,
             failures: 0,
             waiting: None,
-            reverts: 0,
-            reverted_at: now,
+            drift_after: None,
         }
     }
 
@@ -205,7 +202,7 @@ impl SyncSchedule {
             return None;
         }
         let wanted = self.wanted.map(|_| now);
-        let drift = self.drifted.then(|| self.revert_after().map_or(now, |after| after.max(now)));
+        let drift = self.drifted.then(|| self.drift_after.map_or(now, |after| after.max(now)));
         [wanted, drift, self.retry, self.overdue()].into_iter().flatten().chain([self.full]).min()
     }
 
@@ -236,14 +233,14 @@ impl SyncSchedule {
         Some(start)
     }
 
-    /// The running pass ended. `reverted`: it put back again what had been put back within [`Self::calm`].
-    pub fn ended(&mut self, how: Ended, reverted: bool, now: Timestamp, dice: f64) {
-        let (look, trigger) = self.running.take().map_or((Look::All, None), |start| (start.look, Some(start.trigger)));
-        if reverted && trigger == Some(Trigger::Drift) {
-            let in_a_row = now.duration_since(self.reverted_at) < self.calm();
-            self.reverts = if in_a_row { self.reverts.saturating_add(1) } else { 1 };
-            self.reverted_at = now;
-        }
+    /// Drift alone starts no pass before this moment; `None`: at once.
+    pub fn put_off_drift(&mut self, until: Option<Timestamp>) {
+        self.drift_after = until;
+    }
+
+    /// The running pass ended.
+    pub fn ended(&mut self, how: Ended, now: Timestamp, dice: f64) {
+        let look = self.running.take().map_or(Look::All, |start| start.look);
         if how == Ended::Superseded {
             self.look = self.look.max(look);
             self.wanted = self.wanted.or(Some(Trigger::Revision));
@@ -257,13 +254,19 @@ impl SyncSchedule {
         }
         let retryable = match how {
             Ended::Failed { retryable } => retryable,
-            Ended::Waiting { bounded } => {
+            Ended::Waiting { bounded, blind } => {
                 self.failures = 0;
                 // What is not done is not untouched.
                 self.look = self.look.max(Look::Moved);
                 let since = waited.and_then(|waited| waited.since).unwrap_or(now);
-                self.waiting = Some(Waiting { since: bounded.then_some(since) });
+                self.waiting = Some(Waiting { since: bounded.then_some(since), told: false });
+                self.retry = blind.then(|| after(now, jittered(self.settings.retry_interval, dice)));
                 return;
+            }
+            Ended::Overdue => {
+                let since = waited.and_then(|waited| waited.since).unwrap_or(now);
+                self.waiting = Some(Waiting { since: Some(since), told: true });
+                true
             }
             Ended::Succeeded | Ended::Superseded => {
                 self.failures = 0;
@@ -281,31 +284,14 @@ impl SyncSchedule {
 
     /// When what is waited for has been waited for long enough.
     fn overdue(&self) -> Option<Timestamp> {
-        self.waiting?.since.map(|since| after(since, self.settings.timeout))
+        let waiting = self.waiting.filter(|waiting| !waiting.told)?;
+        waiting.since.map(|since| after(since, self.settings.timeout))
     }
 
     /// Whether the last pass waits for something to move.
     #[must_use]
     pub fn is_waiting(&self) -> bool {
         self.waiting.is_some()
-    }
-
-    /// Whether something changes again and again what passes put back.
-    #[must_use]
-    pub fn is_fought(&self) -> bool {
-        self.reverts > REVERTS_AT_ONCE
-    }
-
-    /// Drift waits until then, if it has to.
-    fn revert_after(&self) -> Option<Timestamp> {
-        let waits = self.reverts.saturating_add(1).checked_sub(REVERTS_AT_ONCE).filter(|waits| *waits > 0)?;
-        Some(after(self.reverted_at, backoff(REVERT_AGAIN, self.settings.retry_interval, waits)))
-    }
-
-    /// Reverts further apart are not in a row. Longer than the longest wait between two, which would end the row otherwise.
-    #[must_use]
-    pub fn calm(&self) -> SignedDuration {
-        CALM.max(self.settings.retry_interval.saturating_mul(2))
     }
 
     /// The sequence of the pass that runs.

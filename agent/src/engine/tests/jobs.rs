@@ -1,11 +1,10 @@
 //! Jobs beside the loop: whatever becomes of one, the loop hears of it.
 
-use std::sync::Arc;
-
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use towline_proto::ClusterName;
 
 use super::world::{World, drift, key};
+use crate::engine::turns::Turns;
 use crate::engine::{Action, Event, caught, passing};
 use crate::pass::{End, Failure};
 
@@ -43,7 +42,7 @@ async fn a_pass_that_is_called_off_before_its_turn_does_nothing() {
         bus: None,
     };
     // All turns are taken: it does not wait for one either.
-    passing::run(*job, world.context.clone(), Arc::new(Semaphore::new(0)), reporting, events).await;
+    passing::run(*job, world.context.clone(), Turns::new(0, 0), reporting, events).await;
     let event = told.recv().await.unwrap();
     let Event::Passed { passed, .. } = &event else { panic!("{event:?}") };
     assert_eq!(passed.end, End::Superseded);

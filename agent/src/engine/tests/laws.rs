@@ -12,7 +12,7 @@ use super::world::{World, drift, interest, key, pass, woken, words};
 use crate::api::ResourceExt as _;
 use crate::bus::BusEvent;
 use crate::cluster::{Change, ResourceEvent};
-use crate::engine::{Action, Event, FetchFailure, passing};
+use crate::engine::{Action, Event, FetchFailure, passing, standing};
 use crate::pass::{End, Failure};
 
 /// Jobs under way: what they will answer is up to the case.
@@ -23,6 +23,7 @@ struct Jobs {
     passes: Vec<Action>,
     explanations: Vec<Action>,
     reads: Vec<Action>,
+    stands: Vec<Action>,
 }
 
 impl Jobs {
@@ -34,6 +35,7 @@ impl Jobs {
                 Action::Pass(_) => self.passes.push(action),
                 Action::Explain(_) => self.explanations.push(action),
                 Action::Read(_) => self.reads.push(action),
+                Action::Stand(_) => self.stands.push(action),
                 Action::Recover { .. } | Action::Warn(_) | Action::Listen(_) | Action::Bury(_) => {}
             }
         }
@@ -102,7 +104,8 @@ fn step(world: &mut World, jobs: &mut Jobs, what: u8, pick: u8) {
             _ => BusEvent::ReconcileAll,
         })),
         12 => {
-            let sync = world.sync(name, ["s", "t"][usize::from(pick / 2 % 2)], json!({}));
+            let suspend = pick.is_multiple_of(5);
+            let sync = world.sync(name, ["s", "t"][usize::from(pick / 2 % 2)], json!({"suspend": suspend}));
             world.apply_sync(sync)
         }
         13 => {
@@ -140,6 +143,15 @@ fn step(world: &mut World, jobs: &mut Jobs, what: u8, pick: u8) {
             let syncs = read.syncs.into_iter().map(|key| answer(world, key)).collect();
             world.handle(Event::Read { number: read.number, syncs, sources: Vec::new() })
         }
+        19 if !jobs.stands.is_empty() => {
+            let Action::Stand(stand) = jobs.stands.remove(0) else { return };
+            let mut written = world.sync(&stand.sync.name_any(), "s", json!({"suspend": stand.sync.spec.suspend}));
+            written.metadata.uid = stand.sync.uid();
+            written.status = Some(crate::report::standing(&stand.sync, stand.fights.as_deref(), world.now));
+            let written = Some(Box::new(written)).filter(|_| pick.is_multiple_of(2));
+            let stood = standing::Stood { uid: stand.sync.uid(), written };
+            world.handle(Event::Stood { sync: key(&stand.sync.name_any()), stood })
+        }
         _ => world.wait(i64::from(pick)),
     };
     jobs.take(actions);
@@ -150,7 +162,7 @@ proptest! {
 
     /// At the moment `next` names there is something to do, or a later moment is named: no timer fires for ever.
     #[test]
-    fn the_loop_never_turns_idly(steps in proptest::collection::vec((0..19_u8, any::<u8>()), 1..60)) {
+    fn the_loop_never_turns_idly(steps in proptest::collection::vec((0..21_u8, any::<u8>()), 1..60)) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let _entered = runtime.enter();
         let (mut world, actions) = World::with(&["s", "t"], &[("a", "s"), ("b", "s")]);

@@ -56,9 +56,16 @@ async fn a_fight_over_a_field_is_told_once_and_is_no_hot_loop() {
             _ => None,
         }));
     }
-    assert!(waited > 300, "twenty reverts took {waited} s");
+    assert!(waited > 300, "twenty corrections took {waited} s");
     assert_eq!(told.len(), 1, "{told:?}");
     assert!(told[0].contains("ConfigMap/ns/c (it was changed by kubectl)"), "{told:?}");
+
+    let running = world.handle(Event::Bus(BusEvent::ReconcileAll));
+    assert!(pass(&running).pass.fights.as_ref().unwrap().contains("/ns/c"), "the condition tells while it lasts");
+    world.passed(&running, End::Succeeded);
+    world.wait(120);
+    let running = world.handle(Event::Bus(BusEvent::ReconcileAll));
+    assert_eq!(pass(&running).pass.fights, None);
 }
 
 #[tokio::test]
@@ -113,7 +120,13 @@ async fn a_suspended_sync_rests_and_its_running_pass_ends() {
     let suspended = world.sync("a", "s", json!({"suspend": true}));
     assert!(world.apply_sync(suspended).is_empty());
     assert!(pass(&running).pass.halt.is_cancelled());
-    assert!(world.passed(&running, End::Superseded).is_empty());
+    let actions = world.passed(&running, End::Superseded);
+    assert_eq!(words(&actions), ["stand a"], "it is said when no pass runs");
+    assert!(world.stood(&actions, false).is_empty());
+    assert_eq!(world.next(), Some(5), "it could not be written");
+    let actions = world.wait(5);
+    assert_eq!(words(&actions), ["stand a"]);
+    assert!(world.stood(&actions, true).is_empty());
     assert!(world.handle(drift(key("a"))).is_empty());
     assert!(world.push("s", 2).is_empty());
     assert!(world.wait(3_600).iter().all(|action| !matches!(action, crate::engine::Action::Pass(_))));

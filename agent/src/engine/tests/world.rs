@@ -13,7 +13,7 @@ use towline_proto::{CommitEvent, CommitId, RefName, RepositoryId};
 use crate::api::{GitSource, Inventory, ResourceExt as _, Sync};
 use crate::bus::{BusEvent, Interest};
 use crate::cluster::{Change, Cluster, Moved, Movement, ResourceEvent, Watches};
-use crate::engine::{Action, Engine, Event, Moment, OpenMirror, fetching, passing, source};
+use crate::engine::{Action, Engine, Event, Moment, OpenMirror, fetching, passing, source, standing};
 use crate::mirror::Mirror;
 use crate::pass::{Context, End};
 
@@ -36,6 +36,7 @@ pub(super) fn words(actions: &[Action]) -> Vec<String> {
         Action::WriteSource(write) => format!("write {}", write.source.name),
         Action::Pass(job) => format!("pass {}", job.pass.key.name),
         Action::Explain(explanation) => format!("explain {}", explanation.sync.name_any()),
+        Action::Stand(stand) => format!("stand {}", stand.sync.name_any()),
         Action::Warn(warning) => format!("warn {}", warning.sync.name_any()),
         Action::Listen(interests) => format!("listen {}", interests.len()),
         Action::Bury(sync) => format!("bury {}", sync.name_any()),
@@ -247,6 +248,18 @@ impl World {
         let uid = job.pass.sync.uid();
         let passed = passing::Passed { uid, end, object: None, unwritten: false, inventory: None, reverted };
         self.handle(Event::Passed { sync: job.pass.key.clone(), passed })
+    }
+
+    /// How the Sync of the first of these actions stands is written, or cannot be.
+    pub(super) fn stood(&mut self, actions: &[Action], is_written: bool) -> Vec<Action> {
+        let stand =
+            actions.iter().find_map(|action| if let Action::Stand(stand) = action { Some(stand) } else { None });
+        let stand = stand.unwrap_or_else(|| panic!("nothing to say in {:?}", words(actions)));
+        let mut written = (*stand.sync).clone();
+        written.metadata.resource_version = Some(self.version());
+        written.status = Some(crate::report::standing(&stand.sync, stand.fights.as_deref(), self.now));
+        let stood = standing::Stood { uid: written.uid(), written: is_written.then(|| Box::new(written)) };
+        self.handle(Event::Stood { sync: key(&stand.sync.name_any()), stood })
     }
 
     /// A push: the source is woken, fetches the commit and publishes it. Answers with what follows.

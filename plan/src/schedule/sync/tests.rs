@@ -36,7 +36,7 @@ fn a_newer_revision_cuts_a_pass_short_and_an_older_one_is_nothing() {
     assert!(!sync.offer(4));
     assert!(!sync.offer(5));
     assert!(sync.offer(6));
-    sync.ended(Ended::Superseded, false, at(1), 0.5);
+    sync.ended(Ended::Superseded, at(1), 0.5);
     assert_eq!(
         sync.start(at(1)),
         Some(Start { sequence: 6, trigger: Trigger::Revision, look: Look::All, waiting_since: None })
@@ -60,7 +60,7 @@ fn another_source_counts_for_itself() {
     sync.change_source();
     assert!(!sync.offer(3), "the running pass is halted by whoever changed the source");
     assert_eq!(sync.start(at(1)), None, "one pass at a time");
-    sync.ended(Ended::Superseded, false, at(1), 0.5);
+    sync.ended(Ended::Superseded, at(1), 0.5);
     assert_eq!(sync.start(at(1)).map(|s| s.sequence), Some(3));
 }
 
@@ -70,12 +70,12 @@ fn drift_runs_at_once_and_is_not_lost_during_a_pass() {
     sync.offer(1);
     sync.start(at(0));
     sync.want(Trigger::Drift);
-    sync.ended(Ended::Succeeded, false, at(1), 0.5);
+    sync.ended(Ended::Succeeded, at(1), 0.5);
     assert_eq!(
         sync.start(at(1)),
         Some(Start { sequence: 1, trigger: Trigger::Drift, look: Look::Moved, waiting_since: None })
     );
-    sync.ended(Ended::Succeeded, false, at(2), 0.5);
+    sync.ended(Ended::Succeeded, at(2), 0.5);
     assert_eq!(sync.next(at(2)), Some(at(601)), "counted from the last look at everything");
     assert_eq!(sync.start(at(601)).map(|s| s.trigger), Some(Trigger::Interval));
 }
@@ -87,20 +87,20 @@ fn no_reason_to_look_is_lost_to_a_revision() {
     let look = |sync: &mut SyncSchedule, now| sync.start(at(now)).map(|s| s.look);
     sync.offer(1);
     assert_eq!(look(&mut sync, 0), Some(Look::All), "nothing is watched after a start");
-    sync.ended(Ended::Succeeded, false, at(1), 0.5);
+    sync.ended(Ended::Succeeded, at(1), 0.5);
     sync.offer(2);
     assert_eq!(look(&mut sync, 2), Some(Look::IfTouched));
     sync.want(Trigger::Drift);
     sync.offer(3);
-    sync.ended(Ended::Succeeded, false, at(3), 0.5);
+    sync.ended(Ended::Succeeded, at(3), 0.5);
     assert_eq!(look(&mut sync, 3), Some(Look::Moved), "drift and a revision at once");
     sync.offer(4);
-    sync.ended(Ended::Superseded, false, at(4), 0.5);
+    sync.ended(Ended::Superseded, at(4), 0.5);
     assert_eq!(look(&mut sync, 4), Some(Look::Moved), "the drift was not looked at yet");
-    sync.ended(Ended::Failed { retryable: false }, false, at(5), 0.5);
+    sync.ended(Ended::Failed { retryable: false }, at(5), 0.5);
     sync.offer(5);
     assert_eq!(look(&mut sync, 6), Some(Look::Moved), "half a pass may be done");
-    sync.ended(Ended::Succeeded, false, at(7), 0.5);
+    sync.ended(Ended::Succeeded, at(7), 0.5);
     sync.offer(6);
     assert_eq!(look(&mut sync, 607), Some(Look::Listed), "the interval has passed meanwhile");
 }
@@ -112,13 +112,13 @@ fn failures_back_off_and_a_new_revision_starts_afresh() {
     let mut now = 0;
     for wait in [60, 120, 240, 480, 600, 600] {
         sync.start(at(now)).unwrap();
-        sync.ended(Ended::Failed { retryable: true }, false, at(now), 0.5);
+        sync.ended(Ended::Failed { retryable: true }, at(now), 0.5);
         now += wait;
         assert_eq!(sync.next(at(now - 1)), Some(at(now)));
     }
     sync.offer(2);
     assert_eq!(sync.start(at(now - 1)).map(|s| s.sequence), Some(2));
-    sync.ended(Ended::Failed { retryable: true }, false, at(now), 0.5);
+    sync.ended(Ended::Failed { retryable: true }, at(now), 0.5);
     assert_eq!(sync.next(at(now)), Some(at(now + 60)));
 }
 
@@ -139,40 +139,39 @@ fn a_sync_that_does_not_succeed_is_looked_at_in_full_at_the_interval() {
         let mut sync = sync();
         sync.offer(1);
         sync.start(at(0));
-        sync.ended(Ended::Succeeded, false, at(0), 0.5);
+        sync.ended(Ended::Succeeded, at(0), 0.5);
         for (revision, now) in [(2, 200), (3, 400), (4, 590)] {
             sync.offer(revision);
             assert_eq!(sync.start(at(now)).map(|s| s.trigger), Some(Trigger::Revision));
-            sync.ended(Ended::Failed { retryable }, false, at(now), 0.5);
+            sync.ended(Ended::Failed { retryable }, at(now), 0.5);
         }
         assert_eq!(sync.next(at(590)), Some(at(600)));
         let full = sync.start(at(600)).unwrap();
         assert_eq!((full.trigger, full.look), (Trigger::Interval, Look::Listed));
-        sync.ended(Ended::Failed { retryable }, false, at(601), 0.5);
+        sync.ended(Ended::Failed { retryable }, at(601), 0.5);
         assert!(sync.next(at(601)) > Some(at(601)), "not again at once");
     }
 }
 
-/// Plays a fight in which the other side writes again as soon as something was reverted. Answers with the waits.
 #[test]
 fn a_wait_ends_when_something_moves_or_at_the_timeout_and_a_newer_revision_ends_it_at_once() {
     let mut sync = sync();
     sync.offer(1);
     sync.start(at(0));
-    sync.ended(Ended::Waiting { bounded: true }, false, at(10), 0.5);
+    sync.ended(Ended::Waiting { bounded: true, blind: false }, at(10), 0.5);
     assert!(sync.is_waiting());
     assert_eq!(sync.next(at(11)), Some(at(310)), "nothing runs while nothing moves");
     sync.want(Trigger::Progress);
     let start = Start { sequence: 1, trigger: Trigger::Progress, look: Look::Moved, waiting_since: Some(at(10)) };
     assert_eq!(sync.start(at(20)), Some(start));
-    sync.ended(Ended::Waiting { bounded: true }, false, at(21), 0.5);
+    sync.ended(Ended::Waiting { bounded: true, blind: false }, at(21), 0.5);
     assert_eq!(sync.start(at(309)), None);
     assert_eq!(sync.start(at(310)), Some(start), "waited for long enough, from the first pass that waited");
     assert!(sync.offer(2), "a newer revision waits for nothing");
-    sync.ended(Ended::Superseded, false, at(311), 0.5);
+    sync.ended(Ended::Superseded, at(311), 0.5);
     let newer = sync.start(at(311)).unwrap();
     assert_eq!((newer.sequence, newer.waiting_since), (2, None));
-    sync.ended(Ended::Succeeded, false, at(312), 0.5);
+    sync.ended(Ended::Succeeded, at(312), 0.5);
     assert!(!sync.is_waiting());
 }
 
@@ -181,62 +180,64 @@ fn a_wait_for_other_syncs_has_no_end() {
     let mut sync = sync();
     sync.offer(1);
     sync.start(at(0));
-    sync.ended(Ended::Waiting { bounded: false }, false, at(10), 0.5);
+    sync.ended(Ended::Waiting { bounded: false, blind: false }, at(10), 0.5);
     assert_eq!(sync.next(at(11)), Some(at(610)), "the interval");
     sync.want(Trigger::Progress);
     assert_eq!(sync.start(at(400)).unwrap().waiting_since, None);
-    sync.ended(Ended::Waiting { bounded: true }, false, at(401), 0.5);
+    sync.ended(Ended::Waiting { bounded: true, blind: false }, at(401), 0.5);
     sync.want(Trigger::Progress);
     assert_eq!(sync.start(at(402)).unwrap().waiting_since, Some(at(401)), "counted from where the bounded wait began");
 }
 
-fn fight(sync: &mut SyncSchedule, now: &mut i64, rounds: usize) -> Vec<i64> {
-    let round = |_| {
-        sync.want(Trigger::Drift);
-        let due = sync.next(at(*now)).unwrap().as_second();
-        let wait = std::mem::replace(now, due);
-        let wait = due - wait;
-        assert_eq!(sync.start(at(due)).map(|s| s.trigger), Some(Trigger::Drift));
-        sync.ended(Ended::Succeeded, true, at(due), 0.5);
-        wait
-    };
-    (0..rounds).map(round).collect()
-}
-
 #[test]
-fn a_fight_over_a_field_is_fought_slower_and_slower() {
-    let mut sync = SyncSchedule::new(Settings { interval: SignedDuration::from_hours(9), ..SETTINGS }, 0, at(0));
-    sync.offer(1);
-    sync.start(at(0));
-    sync.ended(Ended::Succeeded, false, at(0), 0.5);
-    let mut now = 1_000;
-    assert_eq!(fight(&mut sync, &mut now, 3), [0, 0, 0], "the first ones are reverted at once");
-    assert!(!sync.is_fought());
-    assert_eq!(fight(&mut sync, &mut now, 8), [1, 2, 4, 8, 16, 32, 60, 60]);
-    assert!(sync.is_fought());
-    sync.want(Trigger::Drift);
-    sync.offer(2);
-    let start = sync.start(at(now)).unwrap();
-    assert_eq!(
-        (start.trigger, start.look),
-        (Trigger::Revision, Look::Moved),
-        "nothing else waits, and drift goes along"
-    );
-    sync.ended(Ended::Succeeded, true, at(now), 0.5);
-    now += 120;
-    assert_eq!(fight(&mut sync, &mut now, 3), [0, 0, 0], "it was calm for a while");
-}
-
-#[test]
-fn drift_that_needed_no_revert_is_no_fight() {
+fn drift_that_is_fought_over_waits_and_nothing_else_does() {
     let mut sync = sync();
     sync.offer(1);
-    for now in 0..20 {
-        sync.want(Trigger::Drift);
-        assert!(sync.start(at(now)).is_some());
-        sync.ended(Ended::Succeeded, false, at(now), 0.5);
-    }
-    assert!(!sync.is_fought());
+    sync.start(at(0));
+    sync.ended(Ended::Succeeded, at(0), 0.5);
+    sync.put_off_drift(Some(at(30)));
+    sync.want(Trigger::Drift);
+    assert_eq!((sync.next(at(1)), sync.start(at(29))), (Some(at(30)), None));
+    sync.offer(2);
+    let start = sync.start(at(2)).unwrap();
+    assert_eq!((start.trigger, start.look), (Trigger::Revision, Look::Moved), "drift goes along");
+    sync.ended(Ended::Succeeded, at(3), 0.5);
+    sync.want(Trigger::Drift);
+    assert_eq!(sync.start(at(30)).map(|start| start.trigger), Some(Trigger::Drift));
+    sync.ended(Ended::Succeeded, at(30), 0.5);
+    sync.put_off_drift(None);
+    sync.want(Trigger::Drift);
+    assert_eq!(sync.next(at(31)), Some(at(31)));
+}
+
+#[test]
+fn what_is_overdue_is_tried_again_and_goes_on_when_something_moves() {
+    let mut sync = sync();
+    sync.offer(1);
+    sync.start(at(0));
+    sync.ended(Ended::Waiting { bounded: true, blind: false }, at(10), 0.5);
+    assert_eq!(sync.next(at(11)), Some(at(310)), "the timeout");
+    let start = sync.start(at(310)).unwrap();
+    assert_eq!((start.trigger, start.waiting_since), (Trigger::Progress, Some(at(10))));
+    sync.ended(Ended::Overdue, at(310), 0.5);
+    assert!(sync.is_waiting());
+    assert_eq!(sync.next(at(311)), Some(at(370)), "the retry interval, and no timeout again");
+    sync.want(Trigger::Progress);
+    let start = sync.start(at(312)).unwrap();
+    assert_eq!(start.waiting_since, Some(at(10)), "it does not wait anew");
+    sync.ended(Ended::Overdue, at(312), 0.5);
+    assert_eq!(sync.next(at(313)), Some(at(432)), "less often");
+    assert!(!sync.offer(2));
+    assert_eq!(sync.start(at(313)).unwrap().waiting_since, None, "another revision has its own time");
+}
+
+#[test]
+fn what_cannot_be_seen_to_move_is_looked_at_again() {
+    let mut sync = sync();
+    sync.offer(1);
+    sync.start(at(0));
+    sync.ended(Ended::Waiting { bounded: true, blind: true }, at(10), 0.5);
+    assert_eq!(sync.next(at(11)), Some(at(70)));
 }
 
 proptest! {
@@ -249,9 +250,9 @@ proptest! {
             match what {
                 0 => { sync.offer(sequence); }
                 1 => sync.want(Trigger::Drift),
-                2 => if sync.is_running() { sync.ended(Ended::Superseded, false, at(now), 0.5) },
-                3 => if sync.is_running() { sync.ended(Ended::Failed { retryable: true }, false, at(now), 0.5) },
-                4 => if sync.is_running() { sync.ended(Ended::Succeeded, false, at(now), 0.5) },
+                2 => if sync.is_running() { sync.ended(Ended::Superseded, at(now), 0.5) },
+                3 => if sync.is_running() { sync.ended(Ended::Failed { retryable: true }, at(now), 0.5) },
+                4 => if sync.is_running() { sync.ended(Ended::Succeeded, at(now), 0.5) },
                 _ => {
                     now += 100;
                     if let Some(start) = sync.start(at(now)) {

@@ -1,0 +1,136 @@
+//! What is to be said of a Sync between its passes: that it is suspended, that others fight over its objects.
+//!
+//! Knows when that is not said yet, and says it. What a pass found is said by the pass.
+
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::mpsc;
+use towline_plan::object::{ObjectId, SyncKey};
+
+use super::members::Hold;
+use super::passing::{Reporting, report_written};
+use super::sync::{SyncEntry, settings};
+use super::{Action, Engine, Event, Moment, caught, key};
+use crate::api::{self, ResourceExt as _, Sync};
+use crate::cluster::EventKind;
+use crate::report::{self, News};
+
+/// How long after a write that failed it is tried again: long enough not to press an API server that is down.
+const SAY_AGAIN: SignedDuration = SignedDuration::from_secs(5);
+/// Objects named one by one in a message: as many as a person reads.
+const NAMED_MAX: usize = 10;
+
+/// Where the saying is.
+#[derive(Debug, Default)]
+pub(super) struct Standing {
+    is_underway: bool,
+    /// Not before this moment: the last write failed.
+    after: Option<Timestamp>,
+}
+
+/// Something to say.
+pub struct Stand {
+    pub sync: Arc<Sync>,
+    pub fights: Option<String>,
+}
+
+/// What others fight over, in words.
+pub(super) fn fights<'a>(fights: impl Iterator<Item = (&'a ObjectId, &'a str)>) -> String {
+    let all: Vec<_> = fights.map(|(id, what)| format!("{id} ({what})")).collect();
+    let more = all.len().saturating_sub(NAMED_MAX);
+    let named = all.iter().take(NAMED_MAX).cloned().collect::<Vec<_>>().join(", ");
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("changed again as often as it is put right, which is done less and less often now: {named}{more}")
+}
+
+/// The same of all fights over a Sync's objects that go on.
+pub(super) fn all_fights(entry: &SyncEntry) -> Option<String> {
+    entry.fights.going_on().next().is_some().then(|| fights(entry.fights.going_on()))
+}
+
+fn has(sync: &Sync, kind: &str) -> bool {
+    let conditions = sync.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+    conditions.iter().any(|c| c.type_ == kind)
+}
+
+impl SyncEntry {
+    /// Whether its status does not say how it stands.
+    fn is_unsaid(&self) -> bool {
+        let is_fought = self.fights.going_on().next().is_some();
+        self.object.spec.suspend != has(&self.object, api::SUSPENDED)
+            || is_fought != has(&self.object, api::DRIFT_REPEATED)
+    }
+
+    fn is_to_stand(&self) -> bool {
+        self.is_unsaid() && !self.standing.is_underway && !self.schedule.is_running()
+    }
+
+    /// When something is to be said or is over.
+    pub(super) fn next_standing(&self, now: Timestamp) -> Option<Timestamp> {
+        let over = self.fights.over_at(settings(&self.object).retry_interval);
+        let say = self.is_to_stand().then(|| self.standing.after.unwrap_or(now));
+        over.into_iter().chain(say).min()
+    }
+
+    fn peace(&mut self, now: Timestamp) {
+        let retry_interval = settings(&self.object).retry_interval;
+        if self.fights.over_at(retry_interval).is_some_and(|over| over <= now) {
+            self.fights.forget(retry_interval, now);
+            self.schedule.put_off_drift(self.fights.drift_waits_until(retry_interval));
+        }
+    }
+}
+
+impl Engine {
+    pub(super) fn start_standings(&mut self, at: Moment, actions: &mut Vec<Action>) {
+        for entry in self.syncs.values_mut().filter(|entry| entry.hold == Hold::Own) {
+            entry.peace(at.now);
+            if entry.is_to_stand() && entry.standing.after.is_none_or(|after| after <= at.now) {
+                entry.standing.is_underway = true;
+                let fights = all_fights(entry);
+                actions.push(Action::Stand(Box::new(Stand { sync: Arc::clone(&entry.object), fights })));
+            }
+        }
+    }
+
+    pub(super) fn stood(&mut self, key: &SyncKey, stood: Stood, at: Moment, actions: &mut Vec<Action>) {
+        let Some(entry) = self.syncs.get_mut(key).filter(|entry| entry.object.uid() == stood.uid) else { return };
+        entry.standing.is_underway = false;
+        entry.standing.after = stood.written.is_none().then(|| at.now.saturating_add(SAY_AGAIN).unwrap_or(at.now));
+        if let Some(written) = stood.written.filter(|written| written.uid() == stood.uid) {
+            self.sync_applied(*written, at, actions);
+        }
+    }
+}
+
+/// What came of saying how a Sync stands.
+#[derive(Debug)]
+pub struct Stood {
+    /// Of the Sync it was said of.
+    pub uid: Option<String>,
+    /// The Sync as it is then; `None`: it could not be written.
+    pub written: Option<Box<Sync>>,
+}
+
+/// Says how a Sync stands. Somebody else's write in between is not written over: it may be newer.
+pub(super) async fn stand(stand: Stand, reporting: Reporting, events: mpsc::Sender<Event>) {
+    let Stand { sync, fights } = stand;
+    let (key, uid) = (key(&*sync), sync.uid());
+    let work = async {
+        let status = report::standing(&sync, fights.as_deref(), Timestamp::now());
+        if report::news(sync.status.as_ref(), &status) == News::None {
+            return Some(Box::new((*sync).clone()));
+        }
+        let mut object = (*sync).clone();
+        object.status = Some(status);
+        let written = report_written(&reporting, reporting.cluster.write_status(&object).await).ok()?;
+        if let Some(note) = report::suspension(&sync) {
+            tracing::info!(sync = %key, message_text = note.text, "{}", note.reason);
+            reporting.cluster.announce(&*sync, EventKind::Normal, &note.reason, &note.text).await;
+        }
+        Some(written)
+    };
+    let written = caught(work).await.ok().flatten();
+    let _ = events.send(Event::Stood { sync: key.clone(), stood: Stood { uid, written } }).await;
+}
