@@ -254,7 +254,7 @@ fn remember(history: &mut Vec<HistoryEntry>, entry: HistoryEntry) {
 #[must_use]
 pub fn summary(actions: &[Action]) -> String {
     let count = |word: &str| actions.iter().filter(|a| a.deed.word() == word).count();
-    let words = ["created", "configured", "reverted", "deleted", "skipped"];
+    let words = ["created", "configured", "recreated", "reverted", "deleted", "skipped"];
     let counted: Vec<_> = words.iter().map(|w| (count(w), w)).filter(|(n, _)| *n > 0).collect();
     match counted.is_empty() {
         true => "nothing changed".to_owned(),
@@ -348,9 +348,18 @@ fn rebuilt_text(problem: &str) -> String {
     )
 }
 
+/// Names of the fields that drifted; no values.
+fn fields(action: &Action) -> Vec<String> {
+    match &action.deed {
+        Deed::Reverted(drift) => drift.fields.clone(),
+        Deed::Created | Deed::Configured | Deed::Recreated(_) | Deed::Deleted | Deed::Skipped(_) => Vec::new(),
+    }
+}
+
 fn describe(action: &Action) -> String {
     match &action.deed {
-        Deed::Reverted(what) => format!("{} reverted: {what}", action.id),
+        Deed::Reverted(drift) => format!("{} reverted: {drift}", action.id),
+        Deed::Recreated(why) => format!("{} recreated: {why}", action.id),
         Deed::Skipped(why) => format!("{} skipped: {why}", action.id),
         deed => format!("{} {}", action.id, deed.word()),
     }
@@ -366,7 +375,7 @@ pub fn changes(
 ) -> Vec<ChangeEvent> {
     let of = |pick: fn(&Deed) -> bool| -> Vec<&Action> { outcome.actions.iter().filter(|a| pick(&a.deed)).collect() };
     let mut kinds = vec![
-        (EventKind::Applied, of(|d| matches!(d, Deed::Created | Deed::Configured))),
+        (EventKind::Applied, of(|d| matches!(d, Deed::Created | Deed::Configured | Deed::Recreated(_)))),
         (EventKind::DriftReverted, of(|d| matches!(d, Deed::Reverted(_)))),
         (EventKind::Pruned, of(|d| matches!(d, Deed::Deleted | Deed::Skipped(_)))),
     ];
@@ -395,7 +404,7 @@ pub fn changes(
             (_, true) => message.clone(),
             (_, false) => list(actions.iter().map(|a| describe(a))),
         },
-        changes: actions.iter().map(|a| ObjectChange::new(a.id.to_string(), a.deed.word(), Vec::new())).collect(),
+        changes: actions.iter().map(|a| ObjectChange::new(a.id.to_string(), a.deed.word(), fields(a))).collect(),
         changes_omitted: 0,
         started_at: pass.started_at,
         finished_at: now,

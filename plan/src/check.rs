@@ -186,12 +186,13 @@ pub fn entry<'a>(steps: impl IntoIterator<Item = &'a Apply>) -> Entry {
     for step in steps {
         match step {
             Apply::Refuse(_) | Apply::Conflict(_) => return Entry::No,
-            Apply::HoldBack(_) => entry = Entry::Partly,
+            Apply::HoldBack(_) | Apply::AwaitEnd => entry = Entry::Partly,
             Apply::Keep
             | Apply::Leave(_)
             | Apply::Create
             | Apply::Configure
             | Apply::Revert(_)
+            | Apply::Recreate(_)
             | Apply::WhenDefined => {}
         }
     }

@@ -9,9 +9,10 @@ use serde::Serialize;
 
 use crate::claims::Claims;
 use crate::desired::Desired;
+use crate::diff::Drift;
 use crate::inventory::{Entry, Inventory, State};
 use crate::object::{GroupKind, ObjectId, SyncKey};
-use crate::observed::{Judgement, Observed};
+use crate::observed::{Found, Judgement, Observed};
 use crate::order;
 use crate::ownership;
 use crate::part::{Prune, PruneRules, PruneStep, part_with};
@@ -29,8 +30,12 @@ pub enum Apply {
     Create,
     /// Git changed it, or it is adopted.
     Configure,
-    /// Git did not change, the cluster did: what happened to it, in words.
-    Revert(String),
+    /// Git did not change, the cluster did: what happened to it.
+    Revert(Drift),
+    /// It is deleted and created anew, because its fields cannot be changed and it allows that: why.
+    Recreate(String),
+    /// It is deleted and not gone yet; it is created when it is.
+    AwaitEnd,
     /// Judged when the stages before it are done, and what goes before its own is deleted.
     WhenDefined,
     /// The API server refuses it; its stage is not begun.
@@ -49,8 +54,8 @@ pub struct ApplyStep {
     /// Fields that people and other tools left on it are taken over first: it is adopted, or it is another object than the one
     /// that was applied.
     pub take_over: bool,
-    /// The resource version this was decided from, where the object exists.
-    pub seen: Option<String>,
+    /// The object this was decided about, where it exists and is to change.
+    pub seen: Option<Found>,
 }
 
 /// Everything one pass would do, in its order.
@@ -103,11 +108,11 @@ pub fn decide(situation: Situation<'_>) -> Plan {
                 ahead.0.insert(desired.id.clone(), claim);
             }
             let take_over = takes_over(&desired, entry, judgement);
-            let seen = judgement.and_then(Judgement::found).map(|found| found.resource_version.clone());
+            let seen = judgement.and_then(Judgement::found).cloned();
             ApplyStep { desired, apply, take_over, seen }
         })
         .collect();
-    let apply = wait_for_earlier_stages(apply);
+    let apply = recreate_last(wait_for_earlier_stages(apply));
     let wanted: HashSet<&ObjectId> = apply.iter().map(|step| &step.desired.id).collect();
     let mut left: Vec<PruneStep> = inventory
         .0
@@ -136,6 +141,7 @@ fn claims_it(apply: &Apply) -> bool {
         Apply::Refuse(_) | Apply::Leave(_) => false,
         Apply::Keep | Apply::Create | Apply::Configure | Apply::Revert(_) => true,
         Apply::WhenDefined | Apply::Conflict(_) | Apply::HoldBack(_) => true,
+        Apply::Recreate(_) | Apply::AwaitEnd => true,
     }
 }
 
@@ -168,11 +174,29 @@ fn wait_for_early_deletions(mut steps: Vec<ApplyStep>, left: &[PruneStep]) -> Ve
     steps
 }
 
+/// Nothing is deleted to be created anew while it is not known that everything else can be applied.
+fn recreate_last(mut steps: Vec<ApplyStep>) -> Vec<ApplyStep> {
+    let is_open = |step: &ApplyStep| match &step.apply {
+        Apply::Refuse(_) | Apply::Conflict(_) | Apply::HoldBack(_) | Apply::WhenDefined | Apply::AwaitEnd => true,
+        Apply::Keep | Apply::Leave(_) | Apply::Create | Apply::Configure | Apply::Revert(_) | Apply::Recreate(_) => {
+            false
+        }
+    };
+    if steps.iter().any(is_open) {
+        for step in &mut steps {
+            if let Apply::Recreate(why) = &step.apply {
+                step.apply = Apply::HoldBack(format!("{why}; it is created anew when everything else can be applied"));
+            }
+        }
+    }
+    steps
+}
+
 /// What is about to be written differently is not known to be there until it was. A pass that dies in between thus leaves no
 /// digest: within one second, the metadata of what it wrote looks like that of what Git wants next.
 fn forget_what_changes(ahead: &mut Inventory, steps: &[ApplyStep]) {
     for step in steps {
-        if let Apply::Create | Apply::Configure | Apply::WhenDefined = step.apply
+        if let Apply::Create | Apply::Configure | Apply::WhenDefined | Apply::Recreate(_) = step.apply
             && let Some(entry) = ahead.0.get_mut(&step.desired.id)
             && entry.digest.as_deref() != Some(&step.desired.digest)
         {
@@ -195,14 +219,15 @@ pub fn judge(desired: &Desired, entry: Option<&Entry>, judgement: Option<&Judgem
         Some(Judgement::Clean) if unchanged_in_git => Apply::Keep,
         // The metadata of a ConfigMap changed twice within a second can look untouched; the digests cannot.
         Some(Judgement::Clean) => Apply::Configure,
-        Some(Judgement::Absent) if unchanged_in_git => Apply::Revert("it was deleted".to_owned()),
+        Some(Judgement::Absent) if unchanged_in_git => Apply::Revert("it was deleted".to_owned().into()),
         Some(Judgement::Absent) => Apply::Create,
-        Some(Judgement::Differs(found)) if unchanged_in_git => Apply::Revert(match &found.last_writer {
-            Some(writer) => format!("it was changed by {writer}"),
-            None => "it was changed".to_owned(),
-        }),
+        Some(Judgement::Differs(found)) if unchanged_in_git => {
+            Apply::Revert(found.detail.clone().unwrap_or_default().drift(found.last_writer.as_ref()))
+        }
         Some(Judgement::Differs(_)) => Apply::Configure,
         Some(Judgement::Later) => Apply::WhenDefined,
+        Some(Judgement::Immutable(why, _)) => Apply::Recreate(why.clone()),
+        Some(Judgement::Going) => Apply::AwaitEnd,
         Some(Judgement::Refused(why)) => Apply::Refuse(why.clone()),
         Some(Judgement::Unjudged(why)) => Apply::HoldBack(why.clone()),
     }
@@ -223,6 +248,8 @@ pub fn takes_over(desired: &Desired, entry: Option<&Entry>, judgement: Option<&J
         }
         Some(Judgement::Clean) => !is_applied,
         None | Some(Judgement::LeftAlone(_) | Judgement::Absent | Judgement::Later) => false,
+        // Created anew, it has nobody's fields.
+        Some(Judgement::Immutable(..) | Judgement::Going) => false,
         Some(Judgement::Refused(_) | Judgement::Unjudged(_)) => false,
     }
 }
@@ -257,7 +284,7 @@ mod tests {
         let steps = [
             step("kept", "old", Apply::Keep),
             step("changed", "new", Apply::Configure),
-            step("reverted", "old", Apply::Revert(String::new())),
+            step("reverted", "old", Apply::Revert(Drift::default())),
         ];
         forget_what_changes(&mut ahead, &steps);
         let digests: Vec<_> = ahead.0.iter().map(|(id, e)| (id.name.as_str(), e.digest.as_deref())).collect();

@@ -14,6 +14,7 @@ pub mod claims;
 pub mod decide;
 pub mod depends;
 pub mod desired;
+pub mod diff;
 pub mod display;
 pub mod expression;
 pub mod health;

@@ -7,6 +7,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 
+use crate::diff::Detail;
 use crate::letting::Letting;
 use crate::object::{ObjectId, SyncKey};
 use crate::ownership::Other;
@@ -71,6 +72,8 @@ pub struct Found {
     /// What was judged: an apply that answers with the same one changed nothing.
     pub resource_version: String,
     pub last_writer: Option<Writer>,
+    /// What differs, where Git did not change.
+    pub detail: Option<Detail>,
 }
 
 /// What the API server says of an object Git wants.
@@ -86,6 +89,10 @@ pub enum Judgement {
     Differs(Found),
     /// Its kind or namespace comes in an earlier stage of this pass: judged when that stage is done.
     Later,
+    /// Its fields cannot be changed to what Git says, and it may be deleted and created anew: why, and which object it is.
+    Immutable(String, Found),
+    /// It is deleted and not gone yet; what Git wants cannot be applied before.
+    Going,
     /// The API server refuses it (4xx).
     Refused(String),
     /// The API server could not judge it (5xx, timeout, its admission webhook is down).
@@ -97,10 +104,14 @@ impl Judgement {
     #[must_use]
     pub fn found(&self) -> Option<&Found> {
         match self {
-            Self::Differs(found) => Some(found),
-            Self::Clean | Self::LeftAlone(_) | Self::Absent | Self::Later | Self::Refused(_) | Self::Unjudged(_) => {
-                None
-            }
+            Self::Differs(found) | Self::Immutable(_, found) => Some(found),
+            Self::Clean
+            | Self::Going
+            | Self::LeftAlone(_)
+            | Self::Absent
+            | Self::Later
+            | Self::Refused(_)
+            | Self::Unjudged(_) => None,
         }
     }
 }

@@ -4,7 +4,7 @@
 use harness::git_server::Fault;
 use harness::wait_until;
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::ResourceExt as _;
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
@@ -65,17 +65,21 @@ async fn drift_is_reverted_at_once_and_told_with_who_did_it() {
     world.event("DriftReverted", &["ConfigMap/", "/a reverted", "some-editor"]).await;
     let report = world.report(EventKind::DriftReverted, &["some-editor"]).await;
     assert_eq!((report.trigger.as_str(), report.changes[0].action.as_str()), ("drift", "reverted"));
+    assert_eq!(report.changes[0].fields, ["data.value"]);
+    world.event("DriftReverted", &["some-editor", "data.value (\"2\" instead of \"1\")"]).await;
 
     let scale = PatchParams { field_manager: Some("some-scaler".to_owned()), ..PatchParams::default() };
     let five = Patch::Merge(json!({"spec": {"replicas": 5}}));
     world.api::<Deployment>().patch_scale("web", &scale, &five).await.unwrap();
     deployment_is_right(&world).await;
-    world.event("DriftReverted", &["/web reverted", "some-scaler"]).await;
+    world.event("DriftReverted", &["/web reverted", "some-scaler", "spec.replicas (5 instead of 1)"]).await;
 
     let image = json!({"spec": {"template": {"spec": {"containers": [{"name": "web", "image": "web.test/web:2"}]}}}});
     world.edit::<Deployment>("web", "some-patcher", image).await;
     deployment_is_right(&world).await;
-    world.event("DriftReverted", &["/web reverted", "some-patcher"]).await;
+    world
+        .event("DriftReverted", &["/web reverted", "some-patcher", "spec.template.spec.containers[web].image ("])
+        .await;
 
     comes_back(&world, "a").await;
     world.event("DriftReverted", &["/a reverted: it was deleted"]).await;
@@ -99,6 +103,31 @@ async fn drift_is_reverted_at_once_and_told_with_who_did_it() {
     world.applied("a", "1").await;
     comes_back(&world, "a").await;
     assert_eq!(world.git.request_count(), requests, "drift asked the Git server");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_drifted_secret_the_field_is_told_and_no_value() {
+    let world = World::new("drift-secret").await;
+    let (namespace, first) = (&world.namespace, data_encoding::BASE64.encode(b"first-hunter-1"));
+    let secret = format!(
+        "apiVersion: v1\nkind: Secret\nmetadata: {{name: keys, namespace: {namespace}}}\ndata: {{password: {first}}}\n"
+    );
+    let commit = world.repo.commit(&[("keys.yaml", &secret)]).await.unwrap();
+    world.sync().await;
+    world.ready_at(&commit).await;
+    let theirs = json!({"stringData": {"password": "second-hunter-2"}});
+    world.edit::<Secret>("keys", "some-thief", theirs).await;
+    world.event("DriftReverted", &["/keys reverted", "some-thief", "data.password (*** instead of ***)"]).await;
+    let report = world.report(EventKind::DriftReverted, &["some-thief"]).await;
+    assert_eq!(report.changes[0].fields, ["data.password"]);
+    let live = world.api::<Secret>().get("keys").await.unwrap().data.unwrap();
+    assert_eq!(live["password"].0, b"first-hunter-1");
+    let mut told = format!("{:#?}\n{:#?}\n{:#?}", world.fleet().await, world.events().await, world.reports().await);
+    told += &world.agent.log();
+    for value in ["first-hunter-1", "second-hunter-2"] {
+        let base64 = data_encoding::BASE64.encode(value.as_bytes());
+        assert!(!told.contains(value) && !told.contains(&base64), "{value} was told");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -32,6 +32,7 @@ mod policies;
 mod prune;
 mod push;
 mod quiet;
+mod recreate;
 mod refusals;
 mod replicas;
 mod reports;

@@ -105,6 +105,18 @@ impl RequestError {
         self.code() == Some(409)
     }
 
+    /// The API server finds the object itself wrong: by its code and reason, not by its words.
+    #[must_use]
+    pub fn is_invalid(&self) -> bool {
+        matches!(&self.source, Cause::Status { code: 422, reason, .. } if reason == "Invalid")
+    }
+
+    /// An object of that name is there already. The API server says so of a creation that it would have taken otherwise.
+    #[must_use]
+    pub fn is_there_already(&self) -> bool {
+        matches!(&self.source, Cause::Status { code: 409, reason, .. } if reason == "AlreadyExists")
+    }
+
     /// The object's namespace does not exist.
     #[must_use]
     pub fn is_missing_namespace(&self) -> bool {

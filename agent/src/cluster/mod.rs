@@ -21,6 +21,7 @@ mod shown;
 mod uptime;
 mod watches;
 mod watching;
+mod whole;
 
 pub use connect::{ConnectError, ConnectSettings, connect};
 pub use discovery::Served;

@@ -95,13 +95,13 @@ impl Cluster {
         served: &Served,
         id: &ObjectId,
         version: &str,
-        seen: &Live,
+        (uid, resource_version): (&str, &str),
     ) -> Result<bool, RequestError> {
         let params = DeleteParams {
             propagation_policy: Some(PropagationPolicy::Background),
             preconditions: Some(Preconditions {
-                uid: Some(seen.uid.clone()),
-                resource_version: Some(seen.resource_version.clone()),
+                uid: Some(uid.to_owned()),
+                resource_version: Some(resource_version.to_owned()),
             }),
             ..DeleteParams::default()
         };
@@ -122,7 +122,12 @@ impl Cluster {
         Ok(conditions.is_some_and(|conditions| conditions.iter().any(|c| is_true(&c))))
     }
 
-    fn objects(&self, served: &Served, id: &ObjectId, version: &str) -> Result<Api<DynamicObject>, RequestError> {
+    pub(super) fn objects(
+        &self,
+        served: &Served,
+        id: &ObjectId,
+        version: &str,
+    ) -> Result<Api<DynamicObject>, RequestError> {
         let resource = served
             .resource(&id.kind, version)
             .ok_or_else(|| RequestError::unserved(format!("addressing {id} in {version}")))?;

@@ -178,7 +178,7 @@ async fn say(reporting: &Reporting, pass: &Pass, outcome: Outcome) -> Passed {
 
 fn reverted(outcome: &Outcome) -> Vec<(ObjectId, String)> {
     let what = |action: &Action| match &action.deed {
-        Deed::Reverted(what) => Some((action.id.clone(), what.clone())),
+        Deed::Reverted(drift) => Some((action.id.clone(), drift.what.clone())),
         _ => None,
     };
     outcome.actions.iter().filter_map(what).collect()

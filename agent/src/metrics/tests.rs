@@ -43,7 +43,9 @@ fn id(name: &str) -> ObjectId {
 }
 
 fn reverted(count: usize) -> Vec<Action> {
-    (0..count).map(|n| Action { id: id(&n.to_string()), deed: Deed::Reverted("was changed".to_owned()) }).collect()
+    (0..count)
+        .map(|n| Action { id: id(&n.to_string()), deed: Deed::Reverted("was changed".to_owned().into()) })
+        .collect()
 }
 
 fn scrape(metrics: &Metrics) -> String {

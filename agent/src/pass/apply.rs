@@ -6,14 +6,17 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures::StreamExt as _;
+use towline_plan::awaited::Until;
 use towline_plan::check::{CheckedPlan, Entry as StageEntry, entry};
 use towline_plan::decide::{self, Apply, ApplyStep};
 use towline_plan::desired::Desired;
 use towline_plan::inventory::{Inventory as Owned, State};
 use towline_plan::object::{GroupKind, ObjectId};
+use towline_plan::observed::Found;
 use towline_plan::order::Stage;
 use towline_plan::policy::Ssa;
 use towline_plan::redact::Redactor;
+use towline_plan::wait::Wait;
 use towline_plan::watched::Scope;
 
 use super::inventory::{self, Loaded, Lost};
@@ -61,7 +64,7 @@ struct Decided<'s> {
     desired: &'s Desired,
     apply: Apply,
     take_over: bool,
-    seen: Option<String>,
+    seen: Option<Found>,
 }
 
 /// Applies a plan stage by stage, then prunes. Before the first write the claims are written.
@@ -128,13 +131,22 @@ impl Work<'_> {
                         self.left_alone.push((step.desired.id.clone(), how.clone()));
                     }
                     Apply::Leave(_) | Apply::Keep | Apply::WhenDefined => {}
-                    Apply::Create | Apply::Configure | Apply::Revert(_) => {}
+                    Apply::Create | Apply::Configure | Apply::Revert(_) | Apply::Recreate(_) => {}
+                    Apply::AwaitEnd => {
+                        self.cx.watches.expect(&self.pass.key, &step.desired.id, Until::Gone);
+                        self.going.insert(step.desired.id.clone());
+                    }
                 }
             }
             if how == StageEntry::No || self.pass.halt.is_cancelled() {
                 return false;
             }
             let applied = self.stage(decided).await && how == StageEntry::Whole;
+            let going: Vec<ObjectId> =
+                steps.iter().map(|s| &s.desired.id).filter(|id| self.going.contains(id)).cloned().collect();
+            if !going.is_empty() && self.problems.is_empty() {
+                left.waits.push(Wait::Gone(going));
+            }
             if !applied || (*stage == Stage::Definitions && !self.established(steps, &kinds).await) {
                 return false;
             }
@@ -152,17 +164,19 @@ impl Work<'_> {
                     return Decided { desired: &step.desired, apply: step.apply.clone(), take_over, seen };
                 }
                 let (object, entry) = (&step.desired, self.owned.0.get(&step.desired.id));
-                let seen = observe::judge(self.cx, self.pass, &self.served, object, self.redactor).await;
+                let seen = observe::judge(self.cx, self.pass, &self.served, object, entry, self.redactor).await;
                 let seen = seen.judgement;
                 let apply = match decide::judge(object, entry, Some(&seen)) {
                     // What waited for a stage that is done and is still not there cannot be judged in this pass.
                     Apply::WhenDefined => {
                         Apply::HoldBack(format!("{} ({}): its kind is not served yet", object.id, object.origin))
                     }
+                    // In the next pass, when the whole plan can be judged.
+                    Apply::Recreate(why) => Apply::HoldBack(why),
                     apply => apply,
                 };
                 let take_over = decide::takes_over(object, entry, Some(&seen));
-                let seen = seen.found().map(|found| found.resource_version.clone());
+                let seen = seen.found().cloned();
                 Decided { desired: object, apply, take_over, seen }
             })
             .collect();
@@ -180,7 +194,7 @@ impl Work<'_> {
                     let before = locked(&cx.watches.watched).fingerprint(&step.desired.id);
                     let answer = match pass.halt.is_cancelled() {
                         true => None,
-                        false => Some(write(cx, served, &step).await),
+                        false => write(cx, pass, served, &step).await.transpose(),
                     };
                     (step, answer.map(|answer| answer.map(|applied| (applied, before))))
                 }
@@ -195,7 +209,7 @@ impl Work<'_> {
                     record(self.cx, self.pass, &mut self.owned, &applied, object);
                     // The server writes nothing where nothing changes: then nothing was done. The watch may be behind what
                     // was judged, and somebody may have written the status since: either shows it.
-                    let same = step.seen.as_ref() == Some(&applied.live.resource_version);
+                    let same = step.seen.as_ref().is_some_and(|f| f.resource_version == applied.live.resource_version);
                     if !same && before != Some(applied.live.fingerprint) {
                         self.actions.push(done(object, step.apply));
                     }
@@ -204,7 +218,13 @@ impl Work<'_> {
                     whole = false;
                     self.problems.push(problem(self.redactor, &object.id, Some(object), &error));
                 }
-                None => whole = false,
+                None => {
+                    whole = false;
+                    if matches!(step.apply, Apply::Recreate(_)) && !pass.halt.is_cancelled() {
+                        self.going.insert(object.id.clone());
+                        self.actions.push(done(object, step.apply));
+                    }
+                }
             }
         }
         whole
@@ -263,17 +283,40 @@ impl Work<'_> {
 }
 
 /// What others left on an adopted object is taken over first: the apply then removes what Git does not have.
-async fn write(cx: &Context, served: &Served, step: &Decided<'_>) -> Result<Applied, RequestError> {
+/// `None`: it was deleted to be created anew, and is not gone yet.
+async fn write(
+    cx: &Context,
+    pass: &Pass,
+    served: &Served,
+    step: &Decided<'_>,
+) -> Result<Option<Applied>, RequestError> {
+    if matches!(step.apply, Apply::Recreate(_)) && !delete_first(cx, pass, served, step).await? {
+        return Ok(None);
+    }
     if step.take_over {
         cx.cluster.take_over(served, &step.desired.id, &step.desired.version).await?;
     }
-    cx.cluster.apply(served, step.desired).await
+    cx.cluster.apply(served, step.desired).await.map(Some)
+}
+
+/// Deletes exactly the object that was judged. Answers whether it is gone.
+async fn delete_first(cx: &Context, pass: &Pass, served: &Served, step: &Decided<'_>) -> Result<bool, RequestError> {
+    let (id, version) = (&step.desired.id, &step.desired.version);
+    let Some(found) = &step.seen else { return Ok(true) };
+    // Before it goes, so that its end is not missed; awaited, it is no drift.
+    cx.watches.expect(&pass.key, id, Until::Gone);
+    locked(&cx.watches.watched).forget(id);
+    match cx.cluster.delete(served, id, version, (&found.uid, &found.resource_version)).await {
+        Err(error) if error.is_not_found() => Ok(true),
+        answer => answer,
+    }
 }
 
 fn is_write(apply: &Apply) -> bool {
     match apply {
-        Apply::Create | Apply::Configure | Apply::Revert(_) => true,
-        Apply::Keep
+        Apply::Create | Apply::Configure | Apply::Revert(_) | Apply::Recreate(_) => true,
+        Apply::AwaitEnd
+        | Apply::Keep
         | Apply::Leave(_)
         | Apply::WhenDefined
         | Apply::Refuse(_)
@@ -297,7 +340,8 @@ fn record(cx: &Context, pass: &Pass, owned: &mut Owned, applied: &Applied, objec
 fn done(object: &Desired, apply: Apply) -> Action {
     let deed = match apply {
         Apply::Create => Deed::Created,
-        Apply::Revert(what) => Deed::Reverted(what),
+        Apply::Revert(drift) => Deed::Reverted(drift),
+        Apply::Recreate(why) => Deed::Recreated(why),
         _ => Deed::Configured,
     };
     tracing::info!(object = %object.id, action = deed.word(), "applied");

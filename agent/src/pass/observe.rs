@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use towline_plan::desired::Desired;
-use towline_plan::inventory::Inventory as Owned;
+use towline_plan::diff::Detail;
+use towline_plan::inventory::{Entry, Inventory as Owned};
 use towline_plan::letting::Letting;
 use towline_plan::object::{GroupKind, ObjectId, SyncKey};
 use towline_plan::observed::{Found, Judgement, Live, Observed, Seen};
 use towline_plan::ownership::Other;
+use towline_plan::part::is_precious;
 use towline_plan::policy::Ssa;
 use towline_plan::redact::Redactor;
 use towline_plan::schedule::sync::Look;
@@ -48,7 +50,9 @@ pub(super) async fn observe(
     let verified = verified(cx, pass, desired);
     let unverified = desired.iter().filter(|d| !verified.contains_key(&d.id));
     let questions: Vec<_> = unverified
-        .map(|object| async move { (object.id.clone(), judge(cx, pass, served, object, redactor).await) })
+        .map(|object| async move {
+            (object.id.clone(), judge(cx, pass, served, object, owned.0.get(&object.id), redactor).await)
+        })
         .collect();
     let mut observed = Observed { judgements: verified, ..Observed::default() };
     let mut answers = futures::stream::iter(questions).buffer_unordered(CONCURRENT_REQUESTS);
@@ -130,7 +134,14 @@ pub(super) struct Judged {
 }
 
 /// Asks the API server what an apply would do.
-pub(super) async fn judge(cx: &Context, pass: &Pass, served: &Served, object: &Desired, redactor: &Redactor) -> Judged {
+pub(super) async fn judge(
+    cx: &Context,
+    pass: &Pass,
+    served: &Served,
+    object: &Desired,
+    entry: Option<&Entry>,
+    redactor: &Redactor,
+) -> Judged {
     let only = |judgement| Judged { judgement, owner: None };
     // A definition of the same commit may bring the kind, or one more version of it.
     if !served.kinds.serves_in(&object.id.kind, &object.version) {
@@ -147,7 +158,13 @@ pub(super) async fn judge(cx: &Context, pass: &Pass, served: &Served, object: &D
     let judgement = match left_alone(cx, pass, object, known.as_ref()) {
         Some(judgement) => judgement,
         None => match cx.cluster.dry_run(served, object).await {
-            Ok(answer) => compare(cx, pass, object, known.as_ref(), &answer),
+            Ok(answer) => {
+                let judgement = compare(cx, pass, object, known.as_ref(), &answer);
+                detailed(cx, served, object, entry, judgement, redactor).await
+            }
+            Err(error) if error.is_invalid() && object.policy.force => {
+                immutable(cx, pass, served, object, &error, redactor).await
+            }
             Err(error) => refused(object, &error, redactor),
         },
     };
@@ -184,7 +201,7 @@ fn left_alone(cx: &Context, pass: &Pass, object: &Desired, known: Option<&Live>)
 
 fn found(live: &Live) -> Found {
     let Live { uid, resource_version, last_writer, .. } = live.clone();
-    Found { uid, resource_version, last_writer }
+    Found { uid, resource_version, last_writer, detail: None }
 }
 
 /// A dry-run that changes nothing answers with the live object to the byte; `known` is that object's metadata.
@@ -209,6 +226,59 @@ fn compare(cx: &Context, pass: &Pass, object: &Desired, known: Option<&Live>, an
     }
     watched.remember(&pass.key, &object.id, &object.digest, &answer.live);
     Judgement::Clean
+}
+
+/// What drifted, where Git did not change: only such objects are read as a whole.
+async fn detailed(
+    cx: &Context,
+    served: &Served,
+    object: &Desired,
+    entry: Option<&Entry>,
+    judgement: Judgement,
+    redactor: &Redactor,
+) -> Judgement {
+    let unchanged_in_git = entry.is_some_and(|entry| entry.digest.as_deref() == Some(&object.digest));
+    match judgement {
+        Judgement::Differs(found) if unchanged_in_git => {
+            // That it drifted is known; what cannot be told is left out.
+            let compared = cx.cluster.compared(served, object).await.ok().flatten();
+            let detail = compared.map(|(live, wanted)| Detail::of(&object.id, &live, &wanted, redactor));
+            Judgement::Differs(Found { detail, ..found })
+        }
+        judgement => judgement,
+    }
+}
+
+/// An object that allows to be created anew, and that the API server finds wrong: if it would create it so, then what is wrong
+/// is the change.
+async fn immutable(
+    cx: &Context,
+    pass: &Pass,
+    served: &Served,
+    object: &Desired,
+    error: &RequestError,
+    redactor: &Redactor,
+) -> Judgement {
+    if is_precious(&object.id.kind) {
+        return refused(object, error, redactor);
+    }
+    match cx.cluster.look(served, &object.id, &object.version).await {
+        Ok(Some(live)) if live.deleting => Judgement::Going,
+        // What may not be pruned may not be deleted for this either.
+        Ok(Some(live)) if !is_ours_to_delete(pass, &live) => refused(object, error, redactor),
+        Ok(Some(live)) => match cx.cluster.would_create(served, object).await {
+            Ok(()) => Judgement::Immutable(told(object, error, redactor), found(&live)),
+            Err(other) if other.is_refusal() => refused(object, error, redactor),
+            Err(other) => refused(object, &other, redactor),
+        },
+        Ok(None) => refused(object, error, redactor),
+        Err(other) => refused(object, &other, redactor),
+    }
+}
+
+fn is_ours_to_delete(pass: &Pass, live: &Live) -> bool {
+    let is_unprotected = matches!(live.letting, Letting::Late | Letting::Early);
+    live.owner.as_ref() == Some(&pass.key) && live.applied && is_unprotected
 }
 
 /// What is known of Syncs that live objects name and that are not this one.
@@ -246,12 +316,16 @@ fn refused(object: &Desired, error: &RequestError, redactor: &Redactor) -> Judge
     if in_earlier_stage || error.is_unserved() {
         return Judgement::Later;
     }
-    let about = object.id.to_string();
-    let text = format!("{} ({}): {}", about, object.origin, redactor.clean(&about, &error.cause()));
+    let text = told(object, error, redactor);
     match error.is_refusal() {
         true => Judgement::Refused(text),
         false => Judgement::Unjudged(text),
     }
+}
+
+fn told(object: &Desired, error: &RequestError, redactor: &Redactor) -> String {
+    let about = object.id.to_string();
+    format!("{about} ({}): {}", object.origin, redactor.clean(&about, &error.cause()))
 }
 
 /// What is left of an object that Git no longer has. Only what would be deleted is taken from the watch, because it is looked

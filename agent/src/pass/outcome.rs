@@ -1,6 +1,7 @@
 //! What a pass did and how it ended, as values.
 
 use towline_plan::check::Held;
+use towline_plan::diff::Drift;
 use towline_plan::manifest::Mistake;
 use towline_plan::object::{GroupKind, ObjectId};
 use towline_plan::wait::Wait;
@@ -14,8 +15,10 @@ use crate::mirror::ReadError;
 pub enum Deed {
     Created,
     Configured,
-    /// Put back as Git says: what had happened to it, in words.
-    Reverted(String),
+    /// Put back as Git says: what had happened to it.
+    Reverted(Drift),
+    /// Deleted and created anew, because its fields could not be changed: why.
+    Recreated(String),
     Deleted,
     /// No longer owned, and not touched: why.
     Skipped(String),
@@ -29,6 +32,7 @@ impl Deed {
             Self::Created => "created",
             Self::Configured => "configured",
             Self::Reverted(_) => "reverted",
+            Self::Recreated(_) => "recreated",
             Self::Deleted => "deleted",
             Self::Skipped(_) => "skipped",
         }

@@ -180,7 +180,7 @@ impl Work<'_> {
         }
         // Forgotten first, so that its disappearance is not taken for drift.
         locked(&self.cx.watches.watched).forget(id);
-        match cluster.delete(&self.served, id, &step.version, &live).await {
+        match cluster.delete(&self.served, id, &step.version, (&live.uid, &live.resource_version)).await {
             Ok(true) => Ok(Ok(Gone::Yes(true))),
             Ok(false) => Ok(Ok(Gone::Going(true))),
             Err(error) if error.is_not_found() => Ok(Ok(Gone::Yes(true))),

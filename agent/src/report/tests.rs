@@ -176,7 +176,7 @@ fn notes_tell_deeds_and_failures() {
         told(&outcome(End::Succeeded, created.clone())),
         ["Normal ReconciliationSucceeded: main@sha1:1: ConfigMap/ns/a created, ConfigMap/ns/b skipped: already gone"]
     );
-    let reverted = vec![done("a", Deed::Reverted("it was deleted".to_owned()))];
+    let reverted = vec![done("a", Deed::Reverted("it was deleted".to_owned().into()))];
     assert_eq!(
         told(&outcome(End::Succeeded, reverted)),
         ["Normal DriftReverted: main@sha1:1: ConfigMap/ns/a reverted: it was deleted"]
@@ -211,7 +211,7 @@ fn reports_name_each_kind_of_change_once() {
     assert!(of(&outcome(End::Succeeded, Vec::new())).is_empty());
     let actions = vec![
         done("a", Deed::Created),
-        done("b", Deed::Reverted("it was changed by kubectl".to_owned())),
+        done("b", Deed::Reverted("it was changed by kubectl".to_owned().into())),
         done("c", Deed::Deleted),
     ];
     let mixed = Outcome { rebuilt: Some("it is gone".to_owned()), ..outcome(failed("503", true), actions) };

@@ -75,12 +75,15 @@ pub(crate) fn judgement(id: &ObjectId, says: &str) -> Judgement {
         uid: format!("uid of {id}"),
         resource_version: "1".to_owned(),
         last_writer: by.strip_prefix("by ").map(|manager| Writer { manager: manager.to_owned(), at: None }),
+        detail: None,
     };
     match says.split_once(' ').unwrap_or((says, "")) {
         ("clean", "") => Judgement::Clean,
         ("absent", "") => Judgement::Absent,
         ("asks", how) => Judgement::LeftAlone(how.to_owned()),
         ("later", "") => Judgement::Later,
+        ("immutable", why) => Judgement::Immutable(why.to_owned(), found("")),
+        ("going", "") => Judgement::Going,
         ("differs", by) if by.is_empty() || by.starts_with("by ") => Judgement::Differs(found(by)),
         ("replaced", by) => Judgement::Differs(Found { uid: "another".to_owned(), ..found(by) }),
         ("refused", why) => Judgement::Refused(why.to_owned()),

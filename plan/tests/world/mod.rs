@@ -175,9 +175,12 @@ impl World {
             (Some(false), _) => Judgement::Unjudged("503".to_owned()),
             (None, None) => Judgement::Absent,
             (None, Some(live)) if live.digest.as_ref() == Some(&d.digest) => Judgement::Clean,
-            (None, Some(_)) => {
-                Judgement::Differs(Found { uid: "u".to_owned(), resource_version: "1".to_owned(), last_writer: None })
-            }
+            (None, Some(_)) => Judgement::Differs(Found {
+                uid: "u".to_owned(),
+                resource_version: "1".to_owned(),
+                last_writer: None,
+                detail: None,
+            }),
         };
         let look = |id: &ObjectId| match self.cluster.get(id) {
             None => Seen::Absent,
