@@ -16,7 +16,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("towline-receiver", &["towline-daemon", "towline-proto"]),
     ("towline-agent", &["towline-daemon", "towline-plan", "towline-proto"]),
     ("towline-ctl", &["towline-agent", "towline-plan", "towline-proto", "towline-receiver"]),
-    ("towline-tests", &["towline-agent", "towline-plan", "towline-proto", "towline-receiver"]),
+    ("towline-tests", &["towline-agent", "towline-daemon", "towline-plan", "towline-proto", "towline-receiver"]),
     ("towline-bench", &["towline-proto", "towline-receiver", "towline-tests"]),
     ("xtask", &[]),
 ];

@@ -20,6 +20,7 @@ mod force_push;
 mod forged;
 mod git_faults;
 mod health;
+mod health_watch;
 mod history;
 mod holding;
 mod inventory;

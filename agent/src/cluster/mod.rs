@@ -15,6 +15,7 @@ mod live;
 mod objects;
 mod owned;
 mod place;
+mod pods;
 mod records;
 mod resources;
 mod shown;

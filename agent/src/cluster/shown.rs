@@ -4,7 +4,7 @@
 
 use kube::core::{ApiResource, DynamicObject, ObjectMeta};
 use serde_json::{Value, json};
-use towline_plan::health;
+use towline_plan::health::{self, Health};
 use towline_plan::object::{GroupKind, ObjectId};
 use towline_plan::watched::Shown;
 
@@ -47,7 +47,7 @@ impl Brought {
 }
 
 /// The object as the API server has it. In a list the server leaves its kind out.
-fn whole(data: Value, mut metadata: ObjectMeta, resource: &ApiResource) -> Value {
+pub(super) fn whole(data: Value, mut metadata: ObjectMeta, resource: &ApiResource) -> Value {
     // Half of an object, and nothing that a judgement or an expression asks for.
     metadata.managed_fields = None;
     let mut object = match data {
@@ -70,6 +70,15 @@ fn has_finished(object: &Value) -> bool {
         }
         (Some("v1"), Some("Pod")) => matches!(object["status"]["phase"].as_str(), Some("Succeeded" | "Failed")),
         _ => false,
+    }
+}
+
+/// Of an object whose expressions could not be evaluated at all.
+pub(super) fn unjudged() -> Health {
+    Health {
+        status: health::Status::Unknown,
+        reason: "HealthCheckExprFailed".into(),
+        message: "its evaluation panicked".into(),
     }
 }
 

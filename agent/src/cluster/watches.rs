@@ -9,10 +9,11 @@ use std::time::Instant;
 
 use kube::core::ApiResource;
 use kube::runtime::watcher::Event;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use towline_daemon::shutdown::Shutdown;
 use towline_daemon::tasks::{Tasks, WhenItEnds};
 use towline_plan::awaited::{Awaited, Until};
+use towline_plan::health::HealthRules;
 use towline_plan::identity::Identity;
 use towline_plan::object::{GroupKind, ObjectId, SyncKey};
 use towline_plan::observed::Live;
@@ -59,6 +60,8 @@ struct Shared {
     indexes: Mutex<HashMap<Identity, Arc<Mutex<Watched>>>>,
     registry: Mutex<Registry>,
     awaited: Mutex<Awaited>,
+    /// By which expressions the objects of a Sync are judged, of those that have any.
+    rules: Mutex<HashMap<SyncKey, HealthRules>>,
     moved: mpsc::UnboundedSender<Moved>,
     tasks: Tasks,
     shutdown: Shutdown,
@@ -84,6 +87,8 @@ struct Running {
     waiting: BTreeSet<SyncKey>,
     /// What it shows goes there.
     watched: Arc<Mutex<Watched>>,
+    /// It is to be listed again: what its objects are judged by is another.
+    relist: Arc<Notify>,
     stop: Shutdown,
 }
 
@@ -94,7 +99,15 @@ impl Watches {
     pub fn new(tasks: Tasks, shutdown: Shutdown, moved: mpsc::UnboundedSender<Moved>) -> Self {
         let watched = Arc::<Mutex<Watched>>::default();
         let indexes = Mutex::new(HashMap::from([(Identity::Agent, Arc::clone(&watched))]));
-        let shared = Shared { indexes, registry: Mutex::default(), awaited: Mutex::default(), moved, tasks, shutdown };
+        let shared = Shared {
+            indexes,
+            registry: Mutex::default(),
+            awaited: Mutex::default(),
+            rules: Mutex::default(),
+            moved,
+            tasks,
+            shutdown,
+        };
         Self { watched, identity: Identity::Agent, shared: Arc::new(shared) }
     }
 
@@ -128,7 +141,9 @@ impl Watches {
         let resource = served.resource(&scope.kind, "");
         let (mut waiting, mut users) = (BTreeSet::new(), BTreeSet::from([sync.clone()]));
         if let Some(running) = registry.running.get_mut(&key) {
-            running.users.insert(sync.clone());
+            if running.users.insert(sync.clone()) && self.rules_of(sync).contains(&scope.kind) {
+                running.relist.notify_one();
+            }
             // A version that is no longer served answers 404 for ever. Verdicts stay: the new list says what became of them.
             let moved = resource.is_some_and(|resource| *resource != running.resource);
             if !moved || served.at <= running.served_at {
@@ -141,18 +156,19 @@ impl Watches {
         }
         let (resource, served_at) = (resource?.clone(), served.at);
         let (told, listing) = watch::channel(Listing::NotYet);
-        let stop = self.shared.shutdown.child();
+        let (stop, relist) = (self.shared.shutdown.child(), Arc::<Notify>::default());
         let watching = Watching {
             watches: self.clone(),
             cluster: cluster.acting_as(&self.identity),
             scope: scope.clone(),
             resource: resource.clone(),
             told,
+            relist: Arc::clone(&relist),
             stop: stop.clone(),
         };
         self.shared.tasks.spawn(format!("watch {scope}"), WhenItEnds::IsFine, watching.run());
         let watched = Arc::clone(&self.watched);
-        let running = Running { resource, served_at, listing: listing.clone(), users, waiting, watched, stop };
+        let running = Running { resource, served_at, listing: listing.clone(), users, waiting, watched, relist, stop };
         registry.uses.entry(sync.clone()).or_default().insert(key.clone());
         registry.running.insert(key, running);
         Some(listing)
@@ -164,8 +180,45 @@ impl Watches {
         self.release(sync, |(identity, scope)| *identity == self.identity && scopes.contains(scope));
     }
 
+    /// By which expressions a Sync's objects, and those that it watches by name, are judged from now on. Where that is news,
+    /// what is watched is listed again: say it before [`Watches::ensure`].
+    pub fn judge_by(&self, sync: &SyncKey, rules: &HealthRules) {
+        let old = {
+            let mut all = locked(&self.shared.rules);
+            match rules.is_empty() {
+                true => all.remove(sync),
+                false => all.insert(sync.clone(), rules.clone()),
+            }
+        };
+        let old = old.unwrap_or_default();
+        if old == *rules {
+            return;
+        }
+        let registry = locked(&self.shared.registry);
+        for key in registry.uses.get(sync).into_iter().flatten() {
+            let concerned = old.contains(&key.1.kind) || rules.contains(&key.1.kind);
+            if let Some(running) = registry.running.get(key).filter(|_| concerned) {
+                running.relist.notify_one();
+            }
+        }
+    }
+
+    pub(super) fn rules_of(&self, sync: &SyncKey) -> HealthRules {
+        locked(&self.shared.rules).get(sync).cloned().unwrap_or_default()
+    }
+
+    /// The rules for its kind of those that use a watch.
+    pub(super) fn rules_for(&self, scope: &Scope) -> Vec<(SyncKey, HealthRules)> {
+        let key = (self.identity.clone(), scope.clone());
+        let users = locked(&self.shared.registry).running.get(&key).map(|running| running.users.clone());
+        let rules = locked(&self.shared.rules);
+        let rule = |user: SyncKey| rules.get(&user).filter(|r| r.contains(&scope.kind)).cloned().map(|r| (user, r));
+        users.into_iter().flatten().filter_map(rule).collect()
+    }
+
     /// A Sync is gone, or what is known of it is not to be believed any more.
     pub fn forget_sync(&self, sync: &SyncKey) {
+        locked(&self.shared.rules).remove(sync);
         self.release(sync, |_| false);
         locked(&self.watched).forget_sync(sync);
     }

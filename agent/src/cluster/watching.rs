@@ -2,30 +2,39 @@
 //!
 //! Knows kube's watcher. Must not know who needs the watch.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use futures::future::{BoxFuture, OptionFuture};
 use futures::stream::BoxStream;
-use futures::{StreamExt as _, TryStreamExt as _};
-use kube::api::Api;
+use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
+use kube::api::{Api, ListParams};
 use kube::core::{ApiResource, DynamicObject, DynamicResourceScope};
 use kube::runtime::watcher::{Config, Error, Event};
 use kube::runtime::{WatchStreamExt as _, watcher};
-use tokio::sync::watch;
+use serde_json::Value;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use towline_daemon::BoxError;
 use towline_daemon::shutdown::Shutdown;
-use towline_plan::health;
-use towline_plan::object::LABEL_SYNC_NAME;
-use towline_plan::watched::{News, Scope};
+use towline_plan::health::{self, HealthRules, PodSelector};
+use towline_plan::object::{LABEL_SYNC_NAME, ObjectId};
+use towline_plan::watched::{News, Scope, Shown};
 
 use super::listing::{Health, Listing};
 use super::live::Meta;
-use super::shown::Brought;
+use super::pods::Pods;
+use super::shown::{Brought, unjudged, whole};
 use super::watches::{Watches, locked};
-use super::{Cluster, RequestError};
+use super::{Cluster, RequestError, bounded};
 
 /// Objects of a page of a list with bodies: each may have some 10 KiB, and five times that while it is looked at.
 const BODIES_PAGE: u32 = 100;
 /// The same with metadata only: some 2 KiB each.
 const METADATA_PAGE: u32 = 500;
+
+/// Pods of one workload that are looked at: what is wrong with a rollout shows in any of them.
+const PODS_MAX: u32 = 100;
 
 /// A watch to run.
 pub(super) struct Watching {
@@ -35,24 +44,32 @@ pub(super) struct Watching {
     pub(super) resource: ApiResource,
     /// How far it is.
     pub(super) told: watch::Sender<Listing>,
+    /// It is to be listed again.
+    pub(super) relist: Arc<Notify>,
     pub(super) stop: Shutdown,
 }
 
 impl Watching {
     pub(super) async fn run(self) -> Result<(), BoxError> {
         let mut events = self.events();
-        let mut health = Health::new();
+        let (mut health, mut pods) = (Health::new(), Pods::default());
+        // One look at a time: many workloads on their way wait for each other, not the API server for them.
+        let mut look: OptionFuture<BoxFuture<'_, (ObjectId, Vec<Value>)>> = None.into();
+        let mut is_looking = false;
         loop {
-            let quiet_at = health.quiet_at();
-            let quiet = async {
-                match quiet_at {
-                    Some(at) => tokio::time::sleep_until(at).await,
-                    None => std::future::pending().await,
-                }
-            };
+            let look_at = pods.next().filter(|_| !is_looking);
             tokio::select! {
                 () = self.stop.requested() => return Ok(()),
-                () = quiet => health.goes_on(),
+                () = until(health.quiet_at()) => health.goes_on(),
+                () = self.relist.notified() => events = self.events(),
+                () = until(look_at) => if let Some((id, selector)) = pods.look(Instant::now()) {
+                    look = Some(self.pods_of(id, selector).boxed()).into();
+                    is_looking = true;
+                },
+                Some((id, found)) = &mut look, if is_looking => {
+                    is_looking = false;
+                    self.told(&id, pods.told(&id, &found));
+                }
                 event = events.next() => match event {
                     Some(Ok(event)) => {
                         match event {
@@ -61,7 +78,7 @@ impl Watching {
                             Event::InitDone => health.list_ends(Instant::now()),
                             Event::Apply(_) | Event::Delete(_) => health.goes_on(),
                         }
-                        self.take(event);
+                        self.take(event, &mut pods).await;
                     }
                     Some(Err(error)) => self.failed(error, &mut health),
                     None => return Ok(()),
@@ -77,7 +94,7 @@ impl Watching {
             Some(name) => Config::default().fields(&format!("metadata.name={name}")),
             None => Config::default().labels(LABEL_SYNC_NAME),
         };
-        if health::has_rule(&self.scope.kind) {
+        if health::has_rule(&self.scope.kind) || !self.watches.rules_for(&self.scope).is_empty() {
             let events = watcher(self.api::<DynamicObject>(), config.page_size(BODIES_PAGE)).default_backoff();
             events.map_ok(|event| map(event, |object| Brought::Body(Box::new(object)))).boxed()
         } else {
@@ -94,10 +111,26 @@ impl Watching {
         }
     }
 
-    fn take(&self, event: Event<Brought>) {
+    async fn take(&self, event: Event<Brought>, pods: &mut Pods) {
         let (watches, scope) = (&self.watches, &self.scope);
         // Judged before anybody is made to wait for the index.
-        let event = map(event, |brought| (brought.id(&scope.kind), brought.shown(&self.resource).0));
+        let event = match event {
+            Event::Apply(object) => Event::Apply(self.judged(object, pods).await),
+            Event::InitApply(object) => Event::InitApply(self.judged(object, pods).await),
+            Event::Delete(object) => {
+                let id = object.id(&scope.kind);
+                pods.gone(&id);
+                Event::Delete((id, object.shown(&self.resource).0))
+            }
+            Event::Init => {
+                pods.begin_list();
+                Event::Init
+            }
+            Event::InitDone => {
+                pods.end_list();
+                Event::InitDone
+            }
+        };
         let mut watched = locked(&watches.watched);
         // Asked under the lock under which the scope is forgotten: nothing of it comes back after that.
         if self.stop.is_requested() {
@@ -115,6 +148,62 @@ impl Watching {
         };
         drop(watched);
         watches.tell(scope, news, awaited);
+    }
+
+    /// What the index keeps of an object, judged by the expressions of whom it concerns, or with what its Pods said.
+    async fn judged(&self, object: Brought, pods: &mut Pods) -> (ObjectId, Shown) {
+        let id = object.id(&self.scope.kind);
+        let (mut shown, object) = object.shown(&self.resource);
+        if self.scope.name.is_some() {
+            for (sync, rules) in self.watches.rules_for(&self.scope) {
+                let health = expressed(rules, object.clone()).await;
+                shown.judged_for.push((sync, health));
+            }
+        } else if let Some(owner) = &shown.live.owner {
+            let rules = self.watches.rules_of(owner);
+            if rules.contains(&self.scope.kind) {
+                shown.health = Some(Box::new(expressed(rules, object).await));
+                pods.gone(&id);
+                return (id, shown);
+            }
+        }
+        pods.seen(&id, &mut shown, &object, Instant::now());
+        (id, shown)
+    }
+
+    /// The Pods of a workload. Whoever may not list them does without.
+    async fn pods_of(&self, id: ObjectId, selector: PodSelector) -> (ObjectId, Vec<Value>) {
+        let text = |text: &str| text.to_owned();
+        let resource = ApiResource {
+            group: String::new(),
+            version: text("v1"),
+            api_version: text("v1"),
+            kind: text("Pod"),
+            plural: text("pods"),
+        };
+        let client = self.cluster.acting.client.clone();
+        let api: Api<DynamicObject> = Api::namespaced_with(client, selector.namespace(), &resource);
+        let params = ListParams::default().labels(&selector.to_string()).limit(PODS_MAX);
+        let pods = match bounded(|| format!("listing the Pods of {id}"), api.list(&params)).await {
+            Ok(list) => list.items,
+            Err(error) => {
+                tracing::debug!(error = %towline_daemon::error::chain(&error), "a workload is judged without its Pods");
+                Vec::new()
+            }
+        };
+        (id, pods.into_iter().map(|pod| whole(pod.data, pod.metadata, &resource)).collect())
+    }
+
+    /// Pods have told more of a workload than its own status did.
+    fn told(&self, id: &ObjectId, told: Option<(String, health::Health)>) {
+        let Some((uid, health)) = told else { return };
+        let mut watched = locked(&self.watches.watched);
+        if self.stop.is_requested() {
+            return;
+        }
+        let news = watched.judged(&self.scope, id, &uid, health);
+        drop(watched);
+        self.watches.tell(&self.scope, news, BTreeSet::new());
     }
 
     fn failed(&self, error: Error, health: &mut Health) {
@@ -143,6 +232,19 @@ impl Watching {
         if is_listed {
             self.watches.is_listed(&self.scope, &self.stop);
         }
+    }
+}
+
+/// By expressions, which nothing bounds but the thread they run on: not one that others wait for.
+async fn expressed(rules: HealthRules, object: Value) -> health::Health {
+    let judged = tokio::task::spawn_blocking(move || rules.judge(&object)).await;
+    judged.unwrap_or_else(|_| unjudged())
+}
+
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }
 

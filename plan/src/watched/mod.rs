@@ -147,6 +147,25 @@ impl Watched {
         }
     }
 
+    /// What more is known of the health of an object that is still the same one.
+    pub fn judged(&mut self, scope: &Scope, id: &ObjectId, uid: &str, health: Health) -> News {
+        let mut news = News::default();
+        let entry = self.scopes.get_mut(scope).and_then(|watch| watch.objects.get_mut(id));
+        let Some(shown) = entry.map(|entry| &mut entry.shown).filter(|shown| shown.live.uid == uid) else {
+            return news;
+        };
+        let health = Some(Box::new(health));
+        let new = Shown { health, ..shown.clone() };
+        if is_other(shown, &new) {
+            match scope.name {
+                Some(_) => news.named = true,
+                None => news.progressed.extend(new.live.owner.clone()),
+            }
+        }
+        *shown = new;
+        news
+    }
+
     /// Answers with the object's Sync if it has drifted by being so.
     fn compared(&mut self, id: &ObjectId, live: &Live) -> Option<SyncKey> {
         let verdict = self.verdicts.get_mut(id)?;

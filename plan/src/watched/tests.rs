@@ -210,6 +210,11 @@ fn a_change_of_health_is_progress_and_counting_is_not() {
     assert_eq!(progressed(with_health(11, Status::InProgress, "1 of 3")), nobody());
     assert_eq!(progressed(with_health(12, Status::Current, "3 of 3")), of_us());
     assert_eq!(watched.health(&id()).unwrap().message, "3 of 3");
+    let failed = Health { status: Status::Failed, ..Health::exists() };
+    assert_eq!(watched.judged(&scope(), &id(), "another", failed.clone()), News::default());
+    assert_eq!(watched.judged(&scope(), &id(), "u", failed.clone()).progressed, of_us(), "by its Pods");
+    assert_eq!(watched.judged(&scope(), &id(), "u", failed.clone()).progressed, nobody());
+    assert_eq!(watched.health(&id()), Some(failed));
     watched.forget(&id());
     assert_eq!(watched.deleted(&scope(), &id(), &plain(13, 1)).progressed, of_us(), "whoever waits for its end");
 }
