@@ -177,6 +177,11 @@ impl Metrics {
         locked(&self.0.objects).fought(sync);
     }
 
+    /// Replicas divided the Syncs anew: what passes of those that are others' came to is no longer told.
+    pub fn divided(&self, is_own: impl Fn(&towline_plan::object::SyncKey) -> bool) {
+        locked(&self.0.objects).divided(is_own);
+    }
+
     /// What the watches of our own kinds tell.
     pub fn resource(&self, event: &ResourceEvent) {
         locked(&self.0.objects).take(event);

@@ -148,8 +148,12 @@ impl Driver {
         if matches!(event, Event::Passed { .. }) {
             self.passing = self.passing.saturating_sub(1);
         }
+        let is_divided = matches!(event, Event::Divided(_));
         for action in self.engine.handle(event, moment()) {
             self.act(action);
+        }
+        if is_divided {
+            self.context.metrics.divided(|sync| self.engine.is_own(sync));
         }
         if self.engine.is_listed() {
             self.readiness.set("cluster", Ok(()));

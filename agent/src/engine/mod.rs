@@ -250,6 +250,12 @@ impl Engine {
         self.syncs.iter().filter(|(_, entry)| entry.hold == Hold::Own)
     }
 
+    /// Whether this replica takes care of a Sync.
+    #[must_use]
+    pub fn is_own(&self, sync: &SyncKey) -> bool {
+        self.syncs.get(sync).is_some_and(|entry| entry.hold == Hold::Own)
+    }
+
     /// Counts for the heartbeat: Syncs, Syncs that are ready, sources.
     #[must_use]
     pub fn counts(&self) -> (u32, u32, u32) {

@@ -104,6 +104,14 @@ impl Objects {
         row.delivery.clone()
     }
 
+    /// Keeps what the last pass came to for our own Syncs only: of the others it is out of date from now on.
+    pub(super) fn divided(&mut self, is_own: impl Fn(&SyncKey) -> bool) {
+        for (_, row) in self.syncs.iter_mut().filter(|(key, _)| !is_own(key)) {
+            (row.last_success, row.outcome, row.delivery) = (None, None, None);
+            (row.held, row.kept) = (0, 0);
+        }
+    }
+
     pub(super) fn fought(&mut self, sync: &SyncKey) {
         if let Some(row) = self.syncs.get_mut(sync) {
             row.fights += 1;

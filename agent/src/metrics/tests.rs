@@ -122,6 +122,21 @@ fn a_sync_of_the_same_name_and_a_list_without_it_begin_anew() {
 }
 
 #[test]
+fn what_passes_came_to_is_told_by_the_replica_that_runs_them() {
+    let metrics = Metrics::new();
+    metrics.resource(&ResourceEvent::Sync(None, Change::Applied(sync("u1", &[("Ready", "True")]))));
+    let outcome = Outcome { end: End::Succeeded, actions: reverted(2), ..Outcome::untouched() };
+    metrics.passed(&pass("u1"), &outcome, at(7));
+    metrics.divided(|_| true);
+    assert_eq!((series(&metrics, "sync_last_success").len(), series(&metrics, "sync_last_pass").len()), (1, 1));
+    metrics.divided(|_| false);
+    assert_eq!((series(&metrics, "sync_last_success").len(), series(&metrics, "sync_last_pass").len()), (0, 0));
+    assert_eq!(series(&metrics, "condition{").len(), 1, "each replica sees the conditions");
+    let corrected = series(&metrics, "sync_drift_corrections_total");
+    assert!(corrected[0].ends_with(" 2"), "counters never fall: {corrected:?}");
+}
+
+#[test]
 fn the_time_from_a_delivery_to_its_pass_is_taken_once_a_revision() {
     let metrics = Metrics::new();
     let event = CommitEvent {
