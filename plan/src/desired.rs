@@ -191,11 +191,35 @@ fn resolve_one(manifest: Manifest, kinds: &Kinds, coming: &Kinds, sync: &SyncKey
     };
     let mut value = manifest.value;
     let policy = Policy::of(&value).map_err(|problem| (problem, false))?;
+    if kind.is("", "Secret") {
+        encode_strings(&mut value);
+    }
     own(&mut value, namespace.as_deref(), sync).map_err(|problem| (problem, false))?;
     let id = ObjectId { kind, namespace, name: manifest.name };
     let digest = digest(&value);
     let (origin, awaits_definition) = (manifest.origin, served.is_err());
     Ok(Desired { id, version, value, digest, origin, policy, awaits_definition, namespace_in_set: false })
+}
+
+/// `stringData` becomes `data`, as the server does it. Applied as it stands, it owns no field of what is stored: a change of
+/// that would not be drift.
+fn encode_strings(secret: &mut Value) {
+    let Some(strings) = secret["stringData"].as_object().filter(|map| map.values().all(Value::is_string)).cloned()
+    else {
+        return;
+    };
+    let Some(object) = secret.as_object_mut() else { return };
+    let data = object.entry("data").or_insert_with(|| Value::Object(Map::new()));
+    if data.is_null() {
+        *data = Value::Object(Map::new());
+    }
+    // What is no mapping the server refuses.
+    let Some(data) = data.as_object_mut() else { return };
+    for (key, text) in strings {
+        let bytes = text.as_str().unwrap_or_default().as_bytes();
+        data.insert(key, Value::from(data_encoding::BASE64.encode(bytes)));
+    }
+    object.remove("stringData");
 }
 
 /// Writes namespace and owner labels into an object, and takes out what an apply must not carry.

@@ -108,9 +108,9 @@ async fn drift_is_reverted_at_once_and_told_with_who_did_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn of_a_drifted_secret_the_field_is_told_and_no_value() {
     let world = World::new("drift-secret").await;
-    let (namespace, first) = (&world.namespace, data_encoding::BASE64.encode(b"first-hunter-1"));
+    let namespace = &world.namespace;
     let secret = format!(
-        "apiVersion: v1\nkind: Secret\nmetadata: {{name: keys, namespace: {namespace}}}\ndata: {{password: {first}}}\n"
+        "apiVersion: v1\nkind: Secret\nmetadata: {{name: keys, namespace: {namespace}}}\nstringData: {{password: first-hunter-1}}\n"
     );
     let commit = world.repo.commit(&[("keys.yaml", &secret)]).await.unwrap();
     world.sync().await;
