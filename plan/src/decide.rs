@@ -87,6 +87,7 @@ pub struct Situation<'a> {
 #[must_use]
 pub fn decide(situation: Situation<'_>) -> Plan {
     let Situation { sync, desired, left_alone, inventory, observed, claims, prune, now } = situation;
+    let inventory = &finish(inventory, observed);
     let mut ahead = inventory.clone();
     let apply: Vec<ApplyStep> = desired
         .into_iter()
@@ -133,6 +134,21 @@ pub fn decide(situation: Situation<'_>) -> Plan {
     let apply = wait_for_early_deletions(apply, &left);
     forget_what_changes(&mut ahead, &apply);
     Plan { apply, prune: left, inventory: ahead, owned: inventory.0.len() }
+}
+
+/// Records which of the objects that were applied ran to their end.
+fn finish(inventory: &Inventory, observed: &Observed) -> Inventory {
+    let mut inventory = inventory.clone();
+    for (id, uid) in &observed.finished {
+        if let Some(entry) = inventory.0.get_mut(id)
+            && entry.state == State::Applied
+            && entry.uid.as_ref() == Some(uid)
+            && entry.digest.is_some()
+        {
+            entry.state = State::Finished;
+        }
+    }
+    inventory
 }
 
 /// Whether an object is claimed by what happens to it: before it is created, not where it is none of ours.
@@ -219,6 +235,8 @@ pub fn judge(desired: &Desired, entry: Option<&Entry>, judgement: Option<&Judgem
         Some(Judgement::Clean) if unchanged_in_git => Apply::Keep,
         // The metadata of a ConfigMap changed twice within a second can look untouched; the digests cannot.
         Some(Judgement::Clean) => Apply::Configure,
+        // It runs again when Git has another one.
+        Some(Judgement::Absent) if unchanged_in_git && entry.is_some_and(|e| e.state == State::Finished) => Apply::Keep,
         Some(Judgement::Absent) if unchanged_in_git => Apply::Revert("it was deleted".to_owned().into()),
         Some(Judgement::Absent) => Apply::Create,
         Some(Judgement::Differs(found)) if unchanged_in_git => {
@@ -240,7 +258,7 @@ pub fn takes_over(desired: &Desired, entry: Option<&Entry>, judgement: Option<&J
     if desired.policy.ssa == Ssa::Merge {
         return false;
     }
-    let is_applied = entry.is_some_and(|e| e.state == State::Applied);
+    let is_applied = entry.is_some_and(|e| e.state != State::Claimed);
     match judgement {
         Some(Judgement::Differs(found)) => {
             let is_another = entry.and_then(|e| e.uid.as_ref()).is_some_and(|uid| *uid != found.uid);

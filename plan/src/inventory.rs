@@ -17,6 +17,8 @@ pub enum State {
     Claimed,
     /// Seen at the API server.
     Applied,
+    /// A Job or a bare Pod that ran to its end: that it is gone then is how it should be.
+    Finished,
 }
 
 /// One owned object.
@@ -103,6 +105,7 @@ impl fmt::Display for Line<'_> {
         let state = match entry.state {
             State::Claimed => "claimed",
             State::Applied => "applied",
+            State::Finished => "finished",
         };
         write!(f, " {} {} {} {} {state}", entry.version, or_dash(&entry.uid), or_dash(&entry.digest), entry.claimed_at)
     }
@@ -128,6 +131,7 @@ fn parse(line: &str) -> Option<(ObjectId, Entry)> {
     let state = match state {
         "claimed" => State::Claimed,
         "applied" => State::Applied,
+        "finished" => State::Finished,
         _ => return None,
     };
     let claimed_at = i64::from_str(claimed_at).ok()?;
@@ -144,10 +148,10 @@ mod tests {
         (
             ("([a-z]{1,8}(\\.[a-z]{1,5}){0,2})?", "[A-Z][A-Za-z]{0,12}", proptest::option::of("[a-z]{1,10}"), name),
             ("v[1-9](beta[1-9])?", proptest::option::of("[0-9a-f]{8}"), proptest::option::of("[a-z2-7]{20}")),
-            (any::<i64>(), any::<bool>()),
+            (any::<i64>(), 0..3_usize),
         )
-            .prop_map(|((group, kind, namespace, name), (version, uid, digest), (claimed_at, applied))| {
-                let state = if applied { State::Applied } else { State::Claimed };
+            .prop_map(|((group, kind, namespace, name), (version, uid, digest), (claimed_at, state))| {
+                let state = [State::Claimed, State::Applied, State::Finished][state];
                 let id = ObjectId { kind: GroupKind { group, kind }, namespace, name };
                 (id, Entry { version, uid, digest, claimed_at, state })
             })

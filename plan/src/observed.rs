@@ -123,6 +123,8 @@ pub struct Observed {
     pub judgements: BTreeMap<ObjectId, Judgement>,
     /// For each object of the inventory that is no longer desired.
     pub left: BTreeMap<ObjectId, Seen>,
+    /// The Jobs and Pods that ran to their end, there or gone, by their uids.
+    pub finished: BTreeMap<ObjectId, String>,
     /// The Syncs that live objects' labels name, where it is another one.
     pub owners: BTreeMap<ObjectId, SyncKey>,
     /// What is known of these Syncs.

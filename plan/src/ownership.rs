@@ -57,7 +57,7 @@ pub fn elsewhere(
         why: format!("{id} carries the labels of Sync {other}, not of {sync}, and {why}"),
     };
     // What this Sync applied and still claims is not given away by labels that anybody can write.
-    let is_ours = entry.is_some_and(|entry| entry.state == State::Applied);
+    let is_ours = entry.is_some_and(|entry| entry.state != State::Claimed);
     match observed.others.get(other) {
         Some(Other::Gone) => None,
         Some(Other::Unclear(_)) | None if is_ours => None,

@@ -24,6 +24,7 @@ mod health_watch;
 mod history;
 mod holding;
 mod inventory;
+mod jobs;
 mod kill;
 mod letting_go;
 mod look;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use towline_plan::desired::Desired;
 use towline_plan::diff::Detail;
-use towline_plan::inventory::{Entry, Inventory as Owned};
+use towline_plan::inventory::{Entry, Inventory as Owned, State};
 use towline_plan::letting::Letting;
 use towline_plan::object::{GroupKind, ObjectId, SyncKey};
 use towline_plan::observed::{Found, Judgement, Live, Observed, Seen};
@@ -54,7 +54,8 @@ pub(super) async fn observe(
             (object.id.clone(), judge(cx, pass, served, object, owned.0.get(&object.id), redactor).await)
         })
         .collect();
-    let mut observed = Observed { judgements: verified, ..Observed::default() };
+    let finished = finished(cx, desired);
+    let mut observed = Observed { judgements: verified, finished, ..Observed::default() };
     let mut answers = futures::stream::iter(questions).buffer_unordered(CONCURRENT_REQUESTS);
     while let Some((id, seen)) = answers.next().await {
         if let Some(owner) = seen.owner.filter(|owner| *owner != pass.key) {
@@ -127,6 +128,12 @@ fn verified(cx: &Context, pass: &Pass, desired: &[Desired]) -> BTreeMap<ObjectId
     clean.map(|d| (d.id.clone(), Judgement::Clean)).collect()
 }
 
+/// The Jobs and Pods that were seen to have run to their end.
+fn finished(cx: &Context, desired: &[Desired]) -> BTreeMap<ObjectId, String> {
+    let watched = locked(&cx.watches.watched);
+    desired.iter().filter_map(|d| Some((d.id.clone(), watched.finished(&d.id)?.to_owned()))).collect()
+}
+
 /// What an apply of one object would do, and whose the object is by its labels now: the answer to a forced apply shows ours.
 pub(super) struct Judged {
     pub judgement: Judgement,
@@ -154,6 +161,10 @@ pub(super) async fn judge(
         Ok(known) => known,
         Err(error) => return only(refused(object, &error, redactor)),
     };
+    let has_run = entry.is_some_and(|e| e.state == State::Finished && e.digest.as_deref() == Some(&object.digest));
+    if has_run && known.is_none() {
+        return only(Judgement::Absent);
+    }
     let owner = known.as_ref().and_then(|live| live.owner.clone());
     let judgement = match left_alone(cx, pass, object, known.as_ref()) {
         Some(judgement) => judgement,

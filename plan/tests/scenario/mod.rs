@@ -119,7 +119,11 @@ impl Scenario {
         let mut text = checked.to_string();
         text.push_str("written ahead\n");
         for (id, entry) in &checked.inventory().0 {
-            let new = if inventory.0.contains_key(id) { "" } else { ", new" };
+            let new = match inventory.0.get(id) {
+                None => ", new",
+                Some(old) if old.state != entry.state => ", finished",
+                Some(_) => "",
+            };
             writeln!(text, "  {id} claimed at {}{new}", entry.claimed_at).unwrap();
         }
         Ok(text)
@@ -134,10 +138,12 @@ impl Scenario {
             let (state, digest) = match applied {
                 "same" => (State::Applied, wanted.map(|d| d.digest.clone())),
                 "older" => (State::Applied, Some("older".to_owned())),
+                "finished" => (State::Finished, wanted.map(|d| d.digest.clone())),
+                "older-finished" => (State::Finished, Some("older".to_owned())),
                 "claimed" => (State::Claimed, None),
-                other => panic!("an entry is same, older or claimed, not {other}"),
+                other => panic!("an entry is same, older, finished, older-finished or claimed, not {other}"),
             };
-            let uid = (state == State::Applied).then(|| format!("uid of {id}"));
+            let uid = (state != State::Claimed).then(|| format!("uid of {id}"));
             let version = wanted.map_or("v1", |d| &d.version).to_owned();
             (id, Entry { version, uid, digest, claimed_at: claimed_at.parse().unwrap(), state })
         });
@@ -154,6 +160,10 @@ impl Scenario {
             if let Some((owner, known)) = text::labels(labels, &id) {
                 observed.owners.insert(id.clone(), owner.clone());
                 observed.others.extend(known.map(|known| (owner, known)));
+            }
+            let (says, finished) = says.strip_suffix(" finished").map_or((says, false), |says| (says, true));
+            if finished {
+                observed.finished.insert(id.clone(), format!("uid of {id}"));
             }
             match desired.iter().any(|d| d.id == id) {
                 true => drop(observed.judgements.insert(id.clone(), text::judgement(&id, says))),

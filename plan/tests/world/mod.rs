@@ -200,6 +200,7 @@ impl World {
         Observed {
             judgements: desired.iter().map(|d| (d.id.clone(), judge(d))).collect(),
             left: self.inventory.0.keys().map(|id| (id.clone(), look(id))).collect(),
+            finished: BTreeMap::new(),
             owners: BTreeMap::new(),
             others: BTreeMap::new(),
         }
