@@ -205,6 +205,7 @@ fn bootstrap(raw: RawBootstrap, mistakes: &mut Mistakes) -> Option<Bootstrap> {
             suspend: false,
         },
         sync: SyncSpec {
+            deletion_policy: Default::default(),
             source_ref: SourceReference { kind: SourceKind::GitSource, name: name.clone(), namespace: None },
             path: raw.path,
             interval: minutes(10),

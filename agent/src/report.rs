@@ -53,6 +53,7 @@ pub fn ready(pass: &Pass, outcome: &Outcome) -> Verdict {
         End::Waiting(waits) => {
             (ConditionStatus::Unknown, waiting_reason(waits), format!("{revision}: {}", self::waits(waits)))
         }
+        End::Left(why) => (ConditionStatus::Unknown, "Terminating", left_text(pass, outcome, why.as_deref())),
         End::Superseded => {
             (ConditionStatus::Unknown, "Progressing", format!("{revision} was superseded while it was applied"))
         }
@@ -100,13 +101,12 @@ fn unwatched(kinds: &[(GroupKind, String)]) -> String {
 }
 
 fn held_text(pass: &Pass, held: &Held, objects: &[ObjectId]) -> String {
-    let count = objects.len();
     let names = list(objects.iter().map(ToString::to_string));
     let revision = &pass.revision.name;
     let allow = format!("to delete them, annotate the Sync with {}={revision}", api::ALLOW_DELETIONS);
     match held {
-        Held::Ceiling { allowed, entries } => format!(
-            "{revision} is applied, but would delete {count} of {entries} objects, and prunePolicy.maxDeletions allows \
+        Held::Ceiling { allowed, entries, deletions } => format!(
+            "{revision} is applied, but would delete {deletions} of {entries} objects, and prunePolicy.maxDeletions allows \
              {allowed}: {names}; {allow}"
         ),
         Held::Emptied { entries } => format!(
@@ -122,6 +122,15 @@ fn held_text(pass: &Pass, held: &Held, objects: &[ObjectId]) -> String {
             "{revision} is applied; {names} ask for a confirmation before they are deleted: annotate them with \
              {ANNOTATION_PRUNE_CONFIRMED}=true"
         ),
+    }
+}
+
+/// What becomes of the objects of a Sync that is being deleted.
+fn left_text(pass: &Pass, outcome: &Outcome, why: Option<&str>) -> String {
+    let entries = pass.sync.status.as_ref().and_then(|status| status.inventory.as_ref()).map_or(0, |i| i.entries);
+    match why {
+        Some(why) => format!("the Sync is being deleted; its {entries} objects stay, because {why}"),
+        None => format!("the Sync is being deleted{}", left("left in place", &outcome.kept)),
     }
 }
 
@@ -159,7 +168,7 @@ pub fn status(pass: &Pass, outcome: &Outcome, now: Timestamp) -> SyncStatus {
             conditions.clear(api::RECONCILING);
             conditions.set(api::STALLED, follow_up(&verdict.reason), generation, now);
         }
-        End::Untouched | End::Succeeded | End::Superseded => {
+        End::Untouched | End::Succeeded | End::Superseded | End::Left(_) => {
             conditions.clear(api::RECONCILING);
             conditions.clear(api::STALLED);
         }
@@ -321,12 +330,18 @@ pub fn notes(pass: &Pass, outcome: &Outcome) -> Vec<Note> {
         let only_drift = outcome.actions.iter().all(|a| matches!(a.deed, Deed::Reverted(_)));
         let reason = if only_drift { "DriftReverted" } else { "ReconciliationSucceeded" };
         let (reason, text) = match &outcome.end {
-            End::Untouched | End::Succeeded => (reason, format!("{revision}: {deeds}")),
+            End::Untouched | End::Succeeded | End::Left(_) => (reason, format!("{revision}: {deeds}")),
             End::Waiting(_) | End::Held(..) | End::Failed(_) | End::Superseded => {
                 ("Progressing", format!("{revision}, in part: {deeds}"))
             }
         };
         notes.push(Note { kind: cluster::EventKind::Normal, reason: reason.to_owned(), text });
+    }
+    if let End::Left(why) = &outcome.end
+        && (why.is_some() || !outcome.kept.is_empty())
+    {
+        let (reason, text) = ("ObjectsOrphaned".to_owned(), left_text(pass, outcome, why.as_deref()));
+        notes.push(Note { kind: cluster::EventKind::Warning, reason, text });
     }
     if matches!(outcome.end, End::Failed(_) | End::Held(..)) {
         notes.push(Note { kind: cluster::EventKind::Warning, reason: verdict.reason, text: verdict.message });
@@ -383,7 +398,9 @@ pub fn changes(
     match &outcome.end {
         End::Failed(_) => kinds.push((EventKind::Failed, Vec::new())),
         End::Held(..) => kinds.push((EventKind::PruneHeld, Vec::new())),
-        End::Untouched | End::Succeeded | End::Waiting(_) | End::Superseded => {}
+        // That objects stay is worth a report: somebody may have meant otherwise.
+        End::Left(why) if why.is_some() || !outcome.kept.is_empty() => kinds.push((EventKind::PruneHeld, Vec::new())),
+        End::Untouched | End::Succeeded | End::Waiting(_) | End::Superseded | End::Left(_) => {}
     }
     if outcome.rebuilt.is_some() {
         kinds.push((EventKind::InventoryRebuilt, Vec::new()));

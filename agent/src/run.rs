@@ -81,7 +81,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), RunError> {
         let admin = admin::serve(address, readiness.clone(), registry, admin_end.clone());
         tasks.spawn("admin", WhenItEnds::StopsProcess, admin);
     }
-    let context = Context { cluster, watches, claims: Arc::default(), metrics };
+    let context = Context { cluster, watches, claims: Arc::default(), barrier: Arc::default(), metrics };
     let no_events = bus.is_none().then(|| "no NATS server is configured: the source is polled".to_owned());
     let share = if membership.is_some() { Share::Nothing } else { Share::All };
     let engine = Engine::new(context.clone(), lists, no_events)

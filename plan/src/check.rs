@@ -56,7 +56,7 @@ pub struct CeilingError(String);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Held {
     /// More deletions than the ceiling allows.
-    Ceiling { allowed: usize, entries: usize },
+    Ceiling { allowed: usize, entries: usize, deletions: usize },
     /// Git has none of the objects any more.
     Emptied { entries: usize },
     /// The inventory was rebuilt and not accepted yet; its digest.
@@ -95,7 +95,7 @@ pub struct CheckedPlan {
 pub fn check(plan: Plan, ceiling: Ceiling, rebuilt: Option<&str>) -> CheckedPlan {
     // Not what the plan adds: a folder moved and renamed would double its own ceiling.
     let entries = plan.owned;
-    let deletions = plan.prune.iter().filter(|s| matches!(s.prune, Prune::Delete { .. })).count();
+    let deletions = plan.deletions;
     let held = if deletions == 0 {
         None
     } else if let Some(digest) = rebuilt {
@@ -103,7 +103,7 @@ pub fn check(plan: Plan, ceiling: Ceiling, rebuilt: Option<&str>) -> CheckedPlan
     } else if ceiling == Ceiling::Default && plan.apply.is_empty() {
         Some(Held::Emptied { entries })
     } else if deletions > ceiling.of(entries) {
-        Some(Held::Ceiling { allowed: ceiling.of(entries), entries })
+        Some(Held::Ceiling { allowed: ceiling.of(entries), entries, deletions })
     } else if plan.apply.iter().any(|s| matches!(s.apply, Apply::Refuse(_) | Apply::Conflict(_) | Apply::HoldBack(_))) {
         Some(Held::Unapplied)
     } else {

@@ -2,7 +2,7 @@
 //!
 //! Knows claims and which of two holds. A plain index, driven by what the watch of inventories says; must not know watches.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::inventory::Inventory;
 use crate::object::{ObjectId, SyncKey};
@@ -46,6 +46,37 @@ impl Claims {
     #[must_use]
     pub fn stronger(&self, id: &ObjectId, sync: &SyncKey, claimed_at: i64) -> Option<(&SyncKey, i64)> {
         self.other(id, sync).filter(|(other, at)| (*at, *other) < (claimed_at, sync))
+    }
+
+    /// Syncs that claim what this one only keeps until they have it.
+    #[must_use]
+    pub fn behind(&self, sync: &SyncKey) -> BTreeSet<SyncKey> {
+        let claims = self.by_sync.get(sync).into_iter().flatten().filter_map(|id| self.by_object.get(id));
+        let handed_over = claims.filter(|claims| claims.get(sync) == Some(&i64::MAX));
+        handed_over.flat_map(|claims| claims.keys()).filter(|other| *other != sync).cloned().collect()
+    }
+
+    /// Syncs that claim something this one claims, too.
+    #[must_use]
+    pub fn contenders(&self, sync: &SyncKey) -> BTreeSet<SyncKey> {
+        let claims = self.by_sync.get(sync).into_iter().flatten().filter_map(|id| self.by_object.get(id));
+        claims.flat_map(|claims| claims.keys()).filter(|other| *other != sync).cloned().collect()
+    }
+
+    /// How many objects go with a Sync: its own, and those of the Syncs among them, and so on.
+    #[must_use]
+    pub fn weight(&self, sync: &SyncKey) -> usize {
+        let (mut seen, mut left, mut count) = (BTreeSet::new(), vec![sync.clone()], 0);
+        while let Some(sync) = left.pop() {
+            // Two that own each other would go on for ever.
+            if !seen.insert(sync.clone()) {
+                continue;
+            }
+            let objects = self.by_sync.get(&sync).map(Vec::as_slice).unwrap_or_default();
+            count += objects.len();
+            left.extend(objects.iter().filter_map(ObjectId::as_sync));
+        }
+        count
     }
 
     fn strongest(&self, id: &ObjectId, of: impl Fn(&SyncKey) -> bool) -> Option<(&SyncKey, i64)> {

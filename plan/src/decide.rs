@@ -65,8 +65,10 @@ pub struct Plan {
     pub prune: Vec<PruneStep>,
     /// To be written before anything is created: what is owned, and what is about to be.
     pub inventory: Inventory,
-    /// How many objects were owned before this plan: what a ceiling on deletions is measured by.
+    /// How many objects were owned before this plan, those of its Syncs included: what a ceiling on deletions is measured by.
     pub owned: usize,
+    /// How many objects the deletions of this plan take with them: a Sync takes its own.
+    pub deletions: usize,
 }
 
 /// Everything a decision is made from.
@@ -93,6 +95,7 @@ pub fn decide(situation: Situation<'_>) -> Plan {
         .into_iter()
         .map(|desired| {
             let (entry, judgement) = (inventory.0.get(&desired.id), observed.judgements.get(&desired.id));
+            let claimed = entry.map(|entry| entry.claimed_at).filter(|at| *at != i64::MAX);
             let elsewhere = ownership::elsewhere(&desired.id, sync, entry, claims, observed);
             let apply = match &elsewhere {
                 Some(elsewhere) => Apply::Conflict(elsewhere.why.clone()),
@@ -107,6 +110,8 @@ pub fn decide(situation: Situation<'_>) -> Plan {
                 let version = desired.version.clone();
                 let claim = Entry { version, uid: None, digest: None, claimed_at, state: State::Claimed };
                 ahead.0.insert(desired.id.clone(), claim);
+            } else if let (None, Some(claimed_at), Some(entry)) = (claimed, claimed_at, ahead.0.get_mut(&desired.id)) {
+                entry.claimed_at = claimed_at;
             }
             let take_over = takes_over(&desired, entry, judgement);
             let seen = judgement.and_then(Judgement::found).cloned();
@@ -133,7 +138,11 @@ pub fn decide(situation: Situation<'_>) -> Plan {
     left.sort_by(|a, b| order::key(&b.id).cmp(&order::key(&a.id)));
     let apply = wait_for_early_deletions(apply, &left);
     forget_what_changes(&mut ahead, &apply);
-    Plan { apply, prune: left, inventory: ahead, owned: inventory.0.len() }
+    let weight = |id: &ObjectId| 1 + id.as_sync().map_or(0, |child| claims.weight(&child));
+    let owned = inventory.0.keys().map(weight).sum();
+    let goes = left.iter().filter(|step| matches!(step.prune, Prune::Delete { .. }));
+    let deletions = goes.map(|step| weight(&step.id)).sum();
+    Plan { apply, prune: left, inventory: ahead, owned, deletions }
 }
 
 /// Records which of the objects that were applied ran to their end.

@@ -45,7 +45,7 @@ impl fmt::Display for CheckedPlan {
 impl fmt::Display for Held {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Ceiling { allowed, entries } => {
+            Self::Ceiling { allowed, entries, deletions: _ } => {
                 write!(f, "at most {allowed} of {entries} owned objects may be deleted in one pass")
             }
             Self::Emptied { entries } => write!(f, "Git has none of the {entries} owned objects any more"),

@@ -9,6 +9,7 @@
 //! Beside it: `health` judges what the watches show after a plan was applied, `schedule` when there is a next pass.
 pub mod adopt;
 pub mod awaited;
+pub mod barrier;
 pub mod check;
 pub mod claims;
 pub mod decide;

@@ -63,6 +63,15 @@ pub struct ObjectId {
     pub name: String,
 }
 
+impl ObjectId {
+    /// The Sync it is, if it is one.
+    #[must_use]
+    pub fn as_sync(&self) -> Option<SyncKey> {
+        let namespace = self.namespace.clone().filter(|_| self.kind.is("towline.dev", "Sync"))?;
+        Some(SyncKey { namespace, name: self.name.clone() })
+    }
+}
+
 impl fmt::Display for ObjectId {
     /// `Deployment/apps/web`, `Namespace/apps`: kind, namespace, name, as Flux prints them.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -42,7 +42,8 @@ pub fn elsewhere(
         claimed_at: Some(at),
         why: format!("{id} belongs to Sync {other}, not to {sync}"),
     };
-    let is_stronger = |(other, at): &(&SyncKey, i64)| match entry {
+    // What it let go of and wants again it claims anew.
+    let is_stronger = |(other, at): &(&SyncKey, i64)| match entry.filter(|entry| entry.claimed_at != i64::MAX) {
         Some(entry) => (*at, *other) < (entry.claimed_at, sync),
         // Who has not claimed it yet comes too late, even in the same second. What is handed over waits for anybody.
         None => *at != i64::MAX,

@@ -81,7 +81,8 @@ pub fn part_with(id: &ObjectId, sync: &SyncKey, seen: Option<&Seen>, claims: &Cl
         Some(other) => return Prune::Forget(format!("its owner labels name Sync {other}")),
         None => return Prune::Forget("its owner labels were taken away".to_owned()),
     }
-    if let Some((other, _)) = claims.other(id, sync) {
+    // One that let go of it itself does not want it.
+    if let Some((other, _)) = claims.other(id, sync).filter(|(_, at)| *at != i64::MAX) {
         return Prune::HandOver(format!("Sync {other} takes it over at its next pass"));
     }
     if !live.applied {

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::object::{GroupKind, ObjectId};
+use crate::object::ObjectId;
 use crate::order::{self, Stage};
 use crate::part::{Prune, PruneStep};
 
@@ -32,12 +32,6 @@ enum Turn {
     Definitions,
 }
 
-/// Whether the kind is that of Syncs themselves.
-#[must_use]
-pub fn is_sync(kind: &GroupKind) -> bool {
-    kind.is("towline.dev", "Sync")
-}
-
 /// Puts all deletions into waves.
 #[must_use]
 pub fn waves<'a>(steps: impl IntoIterator<Item = &'a PruneStep>) -> Vec<Wave<'a>> {
@@ -62,7 +56,7 @@ pub fn waves<'a>(steps: impl IntoIterator<Item = &'a PruneStep>) -> Vec<Wave<'a>
 }
 
 fn turn(id: &ObjectId, groups: &BTreeSet<&str>) -> Turn {
-    if is_sync(&id.kind) {
+    if id.as_sync().is_some() {
         return Turn::Syncs;
     }
     match order::stage(&id.kind) {

@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::{Secret, ServiceAccount};
 use k8s_openapi::api::rbac::v1::{ClusterRoleBinding, Role, RoleBinding};
 use kube::api::{Api, Patch, PatchParams};
 use serde_json::{Value, json};
-use towline_agent::api::{Inventory, Sync};
+use towline_agent::api::Sync;
 
 use crate::world::{PATIENCE, World};
 
@@ -188,7 +188,7 @@ async fn an_inventory_is_rebuilt_from_what_the_account_may_list() {
     world.ready_at(&commit).await;
     world.listening().await;
 
-    world.api::<Inventory>().delete("fleet", &Default::default()).await.unwrap();
+    world.lose_inventory().await;
     let who = format!("ServiceAccount {}/deployer may not list", world.namespace);
     let told = world.event("InventoryRebuilt", &["it is gone", &who, "more kinds"]).await;
     assert!(!told.contains("ConfigMap"), "{told}");

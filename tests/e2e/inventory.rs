@@ -58,8 +58,7 @@ async fn a_lost_inventory_is_rebuilt_and_nothing_is_pruned_until_that_is_accepte
     world.listening().await;
 
     // Gone, while an object goes from Git.
-    let api = world.api::<Inventory>();
-    api.delete("fleet", &Default::default()).await.unwrap();
+    world.lose_inventory().await;
     world.event("InventoryRebuilt", &["it is gone"]).await;
     world.report(EventKind::InventoryRebuilt, &[]).await;
     held_and_accepted(&world, "a").await;

@@ -32,6 +32,10 @@ pub struct InventorySpec {
     /// Set while the inventory was rebuilt and nobody has accepted it: nothing is pruned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rebuilt: Option<String>,
+    /// At which revision these are the claims, where `read` does not tell: other Syncs of the source wait for that before
+    /// they prune at it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub judged: Option<InventoryJudged>,
     /// What was read at the last pass that succeeded; absent until one has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub read: Option<InventoryRead>,
@@ -48,6 +52,17 @@ pub struct InventoryRead {
     pub sequence: u64,
     /// Path to object id; null where the path did not exist.
     pub paths: BTreeMap<String, Option<String>>,
+    /// Over the Sync's settings that change what is rendered.
+    pub settings: String,
+}
+
+/// A revision at which it is known what a Sync claims.
+#[derive(Deserialize, Serialize, Clone, Debug, JsonSchema, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct InventoryJudged {
+    /// The source's count at it.
+    #[schemars(transform = schema::count)]
+    pub sequence: u64,
     /// Over the Sync's settings that change what is rendered.
     pub settings: String,
 }

@@ -13,12 +13,12 @@ pub use condition::{
     ConditionStatus, Conditions, DRIFT_REPEATED, EVENTS_READY, READY, RECONCILING, STALLED, SUSPENDED, Verdict,
 };
 pub use git_source::{GitRef, GitSource, GitSourceSpec, GitSourceStatus, LastEvent};
-pub use inventory::{Inventory, InventoryRead, InventorySpec};
+pub use inventory::{Inventory, InventoryJudged, InventoryRead, InventorySpec};
 pub use kube::core::Duration;
 pub use kube::{Resource, ResourceExt};
 pub use sync::{
-    DependencyReference, HistoryEntry, InventoryReference, PrunePolicy, SourceKind, SourceReference, Sync, SyncSpec,
-    SyncStatus,
+    DeletionPolicy, DependencyReference, HistoryEntry, InventoryReference, PrunePolicy, SourceKind, SourceReference,
+    Sync, SyncSpec, SyncStatus,
 };
 
 /// The API group of all of Towline's kinds.
@@ -30,6 +30,9 @@ pub const REQUESTED_AT: &str = "towline.dev/requested-at";
 pub const ALLOW_DELETIONS: &str = "towline.dev/allow-deletions";
 /// Accepts a rebuilt inventory, so that pruning goes on; the value is the digest the condition names.
 pub const ACCEPT_INVENTORY: &str = "towline.dev/accept-inventory";
+
+/// On Syncs and Inventories: they are not gone before their agent has let go of what they own.
+pub const FINALIZER: &str = "towline.dev/finalizer";
 
 /// The custom resource definitions, in the order they are documented.
 #[must_use]

@@ -59,6 +59,9 @@ pub struct SyncSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
     pub target_namespace: Option<String>,
+    /// What becomes of the objects when the Sync itself is deleted. Default MirrorPrune.
+    #[serde(default, skip_serializing_if = "DeletionPolicy::is_default")]
+    pub deletion_policy: DeletionPolicy,
     /// The service account in the Sync's namespace as which everything of its objects is done: dry-runs, applies, deletions,
     /// looks and watches. Default: `kubernetes.default_service_account` of the agent, else the agent's own rights.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -104,6 +107,26 @@ pub struct DependencyReference {
 #[derive(Deserialize, Serialize, Clone, Copy, Debug, JsonSchema, PartialEq, Eq)]
 pub enum SourceKind {
     GitSource,
+}
+
+/// What becomes of a Sync's objects when the Sync is deleted.
+#[derive(Deserialize, Serialize, Clone, Copy, Debug, Default, JsonSchema, PartialEq, Eq)]
+pub enum DeletionPolicy {
+    /// They are deleted if `prune` is true, and stay otherwise.
+    #[default]
+    MirrorPrune,
+    /// They are deleted.
+    Delete,
+    /// They are deleted, and the Sync is there until they are gone.
+    WaitForTermination,
+    /// They stay.
+    Orphan,
+}
+
+impl DeletionPolicy {
+    fn is_default(&self) -> bool {
+        *self == Self::MirrorPrune
+    }
 }
 
 /// What may be deleted because it left Git.

@@ -141,6 +141,7 @@ mod tests {
             entries: Vec::new(),
             digest: String::new(),
             rebuilt: None,
+            judged: None,
             read: None,
         };
         cluster.write_inventory(&sync, None, None, spec).await.map(drop)

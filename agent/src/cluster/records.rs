@@ -2,19 +2,25 @@
 
 use std::fmt::Debug;
 
+use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{Api, Patch, PatchParams, PostParams};
-use kube::core::{NamespaceResourceScope, ObjectMeta};
+use kube::core::{NamespaceResourceScope, ObjectMeta, PartialObjectMeta};
 use kube::{Resource, ResourceExt as _};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::json;
 use towline_plan::object::SyncKey;
 
 use super::{Cluster, RequestError, bounded};
-use crate::api::{GitSource, GitSourceSpec, Inventory, InventorySpec, Sync, SyncSpec};
+use crate::api::{FINALIZER, GitSource, GitSourceSpec, Inventory, InventorySpec, Sync, SyncSpec};
 
 /// Who writes statuses, inventories and bootstrap objects.
 const RECORDS_MANAGER: &str = "towline-agent";
+
+/// How often a write is repeated because somebody else wrote in between.
+const CONFLICTS_MAX: usize = 5;
 
 /// One of Towline's own kinds.
 pub trait Record:
@@ -76,10 +82,66 @@ impl Cluster {
             Some(old) => {
                 let owner_references = new.metadata.owner_references.take();
                 new.metadata = ObjectMeta { managed_fields: None, owner_references, ..old.metadata.clone() };
+                hold(&mut new);
                 bounded(what, api.replace(&sync.name, &params, &new)).await
             }
-            None => bounded(what, api.create(&params, &new)).await,
+            None => {
+                hold(&mut new);
+                bounded(what, api.create(&params, &new)).await
+            }
         }
+    }
+
+    /// Adds our finalizer to one of our own objects, or takes it away. Answers with the object as it is then; `None`: it is
+    /// gone, or another one by now.
+    ///
+    /// # Errors
+    /// A failed request.
+    pub async fn set_finalizer<K: Record>(&self, object: &K, on: bool) -> Result<Option<K>, RequestError> {
+        let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+        let api: Api<K> = Api::namespaced(self.client.clone(), &namespace);
+        let what = || format!("writing the finalizer of {} {namespace}/{name}", K::kind(&()));
+        let mut current = object.clone();
+        for again in (0..CONFLICTS_MAX).rev() {
+            let mut finalizers = current.finalizers().to_vec();
+            if finalizers.iter().any(|name| name == FINALIZER) == on {
+                return Ok(Some(current));
+            }
+            finalizers.retain(|name| name != FINALIZER);
+            finalizers.extend(on.then(|| FINALIZER.to_owned()));
+            let precondition = current.resource_version();
+            let patch = json!({"metadata": {"finalizers": finalizers, "resourceVersion": precondition}});
+            let params = PatchParams { field_manager: Some(RECORDS_MANAGER.to_owned()), ..PatchParams::default() };
+            match bounded(what, api.patch(&name, &params, &Patch::Merge(patch))).await {
+                Err(error) if error.is_not_found() => return Ok(None),
+                Err(error) if error.is_conflict() && again > 0 => {}
+                answer => return answer.map(Some),
+            }
+            match self.read::<K>(&namespace, &name).await? {
+                Some(read) if read.uid() == object.uid() => current = read,
+                _ => return Ok(None),
+            }
+        }
+        Ok(Some(current))
+    }
+
+    /// Whether the definition of Syncs goes or is gone: then their deletion says nothing of what they own.
+    ///
+    /// # Errors
+    /// A failed request.
+    pub async fn loses_syncs(&self) -> Result<bool, RequestError> {
+        let definitions: Api<CustomResourceDefinition> = Api::all(self.client.clone());
+        let name = format!("{}.{}", Sync::plural(&()), Sync::group(&()));
+        loses(&name, definitions.get_metadata_opt(&name)).await
+    }
+
+    /// Whether a namespace goes or is gone.
+    ///
+    /// # Errors
+    /// A failed request.
+    pub async fn loses_namespace(&self, name: &str) -> Result<bool, RequestError> {
+        let namespaces: Api<Namespace> = Api::all(self.client.clone());
+        loses(name, namespaces.get_metadata_opt(name)).await
     }
 
     /// Creates or updates the source and the Sync that bring in all others.
@@ -107,4 +169,21 @@ impl Cluster {
             .await?;
         Ok(())
     }
+}
+
+/// An Inventory is not gone before its Sync has let go of it.
+fn hold(inventory: &mut Inventory) {
+    let finalizers = inventory.metadata.finalizers.get_or_insert_default();
+    // What is being deleted takes no more of them.
+    if inventory.metadata.deletion_timestamp.is_none() && !finalizers.iter().any(|name| name == FINALIZER) {
+        finalizers.push(FINALIZER.to_owned());
+    }
+}
+
+async fn loses<K>(
+    name: &str,
+    look: impl Future<Output = Result<Option<PartialObjectMeta<K>>, kube::Error>>,
+) -> Result<bool, RequestError> {
+    let seen = bounded(|| format!("looking at {name}"), look).await?;
+    Ok(seen.is_none_or(|seen| seen.metadata.deletion_timestamp.is_some()))
 }

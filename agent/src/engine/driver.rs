@@ -231,6 +231,15 @@ impl Driver {
                     bus.interests(interests);
                 }
             }
+            Action::Release(inventory) => {
+                let cluster = self.context.cluster.clone();
+                self.job("release an inventory".to_owned(), async move {
+                    if let Err(error) = cluster.set_finalizer(&*inventory, false).await {
+                        let error = towline_daemon::error::chain(&error);
+                        tracing::warn!(%error, "failed to let go of an inventory whose Sync is gone");
+                    }
+                });
+            }
             Action::Bury(sync) => {
                 if let Some(bus) = &self.reporting.bus {
                     let status = report::sync_status(&sync, &self.reporting.name, true, Timestamp::now());

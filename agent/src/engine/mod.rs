@@ -3,6 +3,7 @@
 //! Knows which sources and Syncs there are and what runs for each. Makes no request and reads no clock: `now` and randomness
 //! come with each event, so the whole of it can be played through in a test.
 
+mod claims;
 mod depends;
 mod driver;
 mod fetching;
@@ -131,6 +132,8 @@ pub enum Action {
     Listen(BTreeSet<Interest>),
     /// Syncs came to this replica: what the API server has of them now.
     Read(Read),
+    /// Lets an Inventory go whose Sync is gone.
+    Release(Box<Inventory>),
     /// A Sync is gone: its tombstone is reported.
     Bury(Box<crate::api::Sync>),
 }
@@ -150,6 +153,8 @@ pub struct Engine {
     /// Syncs that are gone while their last pass has not ended: one of the same name waits for that.
     leaving: BTreeSet<SyncKey>,
     inventories: BTreeMap<SyncKey, Inventory>,
+    /// Those that changed, or whose Sync went, since they were last looked at for strays.
+    stirred: BTreeSet<SyncKey>,
     /// First lists that are waited for. Before them nothing is decided: a claim not seen yet would be no claim.
     lists: usize,
     /// Those that came, by kind and scope: a watch that was lost lists again.
@@ -179,6 +184,7 @@ impl Engine {
             syncs: BTreeMap::new(),
             leaving: BTreeSet::new(),
             inventories: BTreeMap::new(),
+            stirred: BTreeSet::new(),
             lists,
             listed: BTreeSet::new(),
             bus_down,
@@ -216,6 +222,7 @@ impl Engine {
             Event::Due => {}
         }
         if self.is_listed() {
+            self.release_strays(&mut actions);
             self.start_due(at, &mut actions);
         }
         actions
@@ -236,10 +243,11 @@ impl Engine {
         let sources = self.sources.values().filter_map(SourceEntry::next);
         // Without a revision to work from nothing could be started, however due it is.
         let runnable =
-            self.own_syncs().filter(|(key, sync)| self.offered(sync).is_some() && !self.leaving.contains(*key));
+            self.own_syncs().filter(|(key, sync)| self.can_run(sync).is_some() && !self.leaving.contains(*key));
+        let runnable = runnable.filter(|(_, sync)| sync.is_wanted());
         let syncs = runnable.filter_map(|(_, sync)| sync.schedule.next(now));
         // Of those that cannot run some could not be told why.
-        let unexplained = self.own_syncs().filter(|(_, sync)| self.offered(sync).is_none());
+        let unexplained = self.own_syncs().filter(|(_, sync)| sync.is_wanted() && self.can_run(sync).is_none());
         let explanations = unexplained.filter_map(|(_, sync)| sync.explain_after).filter(|after| *after > now);
         let standings = self.own_syncs().filter_map(|(_, sync)| sync.next_standing(now));
         sources.chain(syncs).chain(explanations).chain(standings).chain(self.next_read(now)).min()
@@ -290,7 +298,13 @@ impl Engine {
             },
             ResourceEvent::Inventory(scope, change) => match change {
                 Change::Applied(inventory) => self.inventory_applied(inventory),
-                Change::Gone(inventory) => self.inventory_gone(&key(&inventory)),
+                Change::Gone(inventory) => {
+                    let key = key(&inventory);
+                    // Another one may have taken its place already.
+                    if self.inventories.get(&key).is_none_or(|known| known.uid() == inventory.uid()) {
+                        self.inventory_gone(&key);
+                    }
+                }
                 Change::Listed(inventories) => {
                     for gone in missing(self.inventories.keys(), &scope, &inventories) {
                         self.inventory_gone(&gone);
@@ -306,6 +320,7 @@ impl Engine {
         let key = key(&inventory);
         let newer = self.inventories.get(&key).is_none_or(|known| is_newer(&inventory, known));
         if newer {
+            let is_deleted = inventory.metadata.deletion_timestamp.is_some();
             let read = |inventory: &Inventory| inventory.spec.read.clone();
             let old = self.inventories.insert(key.clone(), inventory);
             // What another replica's pass came to may show in nothing else.
@@ -315,8 +330,9 @@ impl Engine {
             if self.syncs.get(&key).is_some_and(|entry| entry.hold != Hold::Own) {
                 // How far another replica has come with a Sync is known by nothing else.
                 self.wake_all_dependents(&key);
+                self.wake_those_who_wait_for(&key);
             }
-            if !self.index(&key) {
+            if !self.index(&key) || is_deleted {
                 self.rebuild(&key);
             }
         }
@@ -326,6 +342,17 @@ impl Engine {
         self.inventories.remove(key);
         self.index(key);
         self.rebuild(key);
+    }
+
+    /// Lets inventories go whose Sync is gone, however it went: nobody else would. Once each; a list brings them up again.
+    fn release_strays(&mut self, actions: &mut Vec<Action>) {
+        for key in std::mem::take(&mut self.stirred) {
+            let Some(inventory) = self.inventories.get(&key) else { continue };
+            let owner = self.syncs.get(&key).and_then(|entry| entry.object.uid());
+            if inventory.metadata.deletion_timestamp.is_some() && owner.as_ref() != Some(&inventory.spec.sync_uid) {
+                actions.push(Action::Release(Box::new(inventory.clone())));
+            }
+        }
     }
 
     /// At once: until then nobody else may believe the objects are free.
@@ -339,6 +366,7 @@ impl Engine {
     /// objects are free. What a deleted Sync left behind may be taken over. Answers `false` where there is an inventory that
     /// cannot be believed.
     fn index(&mut self, key: &SyncKey) -> bool {
+        self.stirred.insert(key.clone());
         let mut claims = crate::cluster::locked(&self.shared.claims);
         let Some(entry) = self.syncs.get(key) else {
             claims.remove(key);

@@ -67,7 +67,7 @@ pub(super) struct Reporting {
 
 /// Runs a pass when its turn comes, and reports it everywhere.
 pub(super) async fn run(job: Job, context: Context, turns: Turns, reporting: Reporting, events: mpsc::Sender<Event>) {
-    let pass = job.pass;
+    let mut pass = job.pass;
     let span = tracing::info_span!(
         "pass",
         sync = %pass.key,
@@ -76,6 +76,7 @@ pub(super) async fn run(job: Job, context: Context, turns: Turns, reporting: Rep
         trigger = pass.trigger.as_str(),
         delivery = pass.revision.delivery,
     );
+    let (key, uid) = (pass.key.clone(), pass.sync.uid());
     let work = async {
         // What was called off while it waited needs no turn.
         let waiting = context.metrics.wait_in(Queue::Passes);
@@ -90,7 +91,10 @@ pub(super) async fn run(job: Job, context: Context, turns: Turns, reporting: Rep
             let outcome = match is_turn {
                 true => {
                     let _timing = context.metrics.time_pass();
-                    let outcome = Box::pin(in_time(&context, &pass)).await;
+                    let outcome = match hold(&context, &mut pass).await {
+                        Ok(()) => Box::pin(in_time(&context, &pass)).await,
+                        Err(error) => Outcome::failed(Failure::from(error)),
+                    };
                     // Whatever it was cut short by then, it is no longer this replica's to say.
                     let end = if context.cluster.may_write() { outcome.end } else { End::Superseded };
                     Outcome { end, ..outcome }
@@ -99,7 +103,7 @@ pub(super) async fn run(job: Job, context: Context, turns: Turns, reporting: Rep
                 false => Outcome::stopped(End::Superseded, pass.inventory.clone()),
             };
             context.metrics.passed(&pass, &outcome, Timestamp::now());
-            Box::pin(say(&reporting, &pass, outcome)).await
+            Box::pin(say(&context, &reporting, &pass, outcome)).await
         };
         // On the heap from its turn on: what waits for one, perhaps a thousand at once, is to be small.
         let told = Box::pin(told);
@@ -108,7 +112,7 @@ pub(super) async fn run(job: Job, context: Context, turns: Turns, reporting: Rep
             None => told.await,
         }
     };
-    finish(&pass.key, pass.sync.uid(), work.instrument(span), &events).await;
+    finish(&key, uid, work.instrument(span), &events).await;
 }
 
 /// Nobody waits for what is only tried again or comes round with time: newer revisions never queue behind these.
@@ -154,7 +158,17 @@ async fn in_time(context: &Context, pass: &Pass) -> Outcome {
     outcome
 }
 
-async fn say(reporting: &Reporting, pass: &Pass, outcome: Outcome) -> Passed {
+/// Sees to it that a Sync is not gone before what it owns is let go of.
+async fn hold(context: &Context, pass: &mut Pass) -> Result<(), RequestError> {
+    if !pass.is_last()
+        && let Some(held) = context.cluster.set_finalizer(&*pass.sync, true).await?
+    {
+        pass.sync = Arc::new(held);
+    }
+    Ok(())
+}
+
+async fn say(context: &Context, reporting: &Reporting, pass: &Pass, mut outcome: Outcome) -> Passed {
     let now = Timestamp::now();
     log(pass, &outcome, now);
     for note in report::notes(pass, &outcome) {
@@ -168,6 +182,14 @@ async fn say(reporting: &Reporting, pass: &Pass, outcome: Outcome) -> Passed {
     let written = match outcome.end {
         // The pass that follows at once says how it is.
         End::Superseded => Ok(None),
+        // It has no status any more, unless it could not be let go of.
+        End::Left(_) => match pass::release(context, &pass.sync).await {
+            Ok(()) => Ok(None),
+            Err(error) => {
+                outcome.end = End::Failed(Failure::from(error));
+                write(reporting, pass, &outcome, now).await
+            }
+        },
         _ => write(reporting, pass, &outcome, now).await,
     };
     let reverted = reverted(&outcome);
@@ -201,6 +223,9 @@ fn log(pass: &Pass, outcome: &Outcome, now: Timestamp) {
         }
         End::Untouched => tracing::debug!(elapsed_ms, "nothing the Sync reads has changed"),
         End::Succeeded => tracing::info!(done, elapsed_ms, "pass succeeded"),
+        End::Left(why) => {
+            tracing::info!(done, elapsed_ms, kept = outcome.kept.len(), objects_stay = why, "Sync torn down");
+        }
     }
 }
 

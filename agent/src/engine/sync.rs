@@ -1,5 +1,6 @@
 //! Syncs within the engine: when a pass runs, and at which revision.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::api::Duration;
@@ -10,6 +11,7 @@ use towline_plan::object::{ObjectId, SyncKey};
 use towline_plan::schedule::fights::Fights;
 use towline_plan::schedule::sync::{Ended, Settings, Start, SyncSchedule, Trigger};
 use towline_plan::wait::Wait;
+use towline_proto::CommitId;
 
 use super::depends::source;
 use super::members::Hold;
@@ -18,10 +20,13 @@ use super::standing::{self, Standing};
 use super::{Action, Engine, Moment, OpenMirror, SourceKey, is_newer, key};
 use crate::api::{self, Sync};
 use crate::cluster::{Moved, Movement, locked};
-use crate::pass::{End, Failure, Pass, Reason, Revision};
+use crate::pass::{End, Failure, Needs, Pass, Reason, Revision, is_leaving};
 
 /// How long after a failed write it is said again why a Sync does not run: long enough not to press an API server that is down.
 const EXPLAIN_AGAIN: SignedDuration = SignedDuration::from_secs(5);
+
+/// What stands for the commit of a Sync that is deleted before it was ever at one.
+const NO_COMMIT: &str = "ffffffffffffffffffffffffffffffffffffffff";
 
 /// One Sync.
 pub(super) struct SyncEntry {
@@ -40,6 +45,8 @@ pub(super) struct SyncEntry {
     pub fights: Fights,
     /// What is to be said of it beside what passes say.
     pub standing: Standing,
+    /// Whose claims its last pass waited to hear.
+    pub unjudged: BTreeSet<SyncKey>,
 }
 
 impl SyncEntry {
@@ -48,7 +55,10 @@ impl SyncEntry {
         // A spec changed since may name another source, which counts for itself.
         let status = object.status.as_ref().filter(|s| s.observed_generation == object.metadata.generation);
         let attempted = status.and_then(|s| s.last_attempted_sequence).unwrap_or(0);
-        let schedule = SyncSchedule::new(settings(&object), attempted.max(named), now);
+        let mut schedule = SyncSchedule::new(settings(&object), attempted.max(named), now);
+        if is_leaving(&object) {
+            schedule.leave();
+        }
         Self {
             object: Arc::new(object),
             hold,
@@ -59,6 +69,7 @@ impl SyncEntry {
             settled: None,
             fights: Fights::default(),
             standing: Standing::default(),
+            unjudged: BTreeSet::new(),
         }
     }
 
@@ -82,6 +93,25 @@ impl SyncEntry {
     pub(super) fn source(&self) -> SourceKey {
         source(&self.object)
     }
+
+    /// Whether anything is to be done for it: not for one that is deleted and torn down, or was never held.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.object.metadata.deletion_timestamp.is_none() || is_leaving(&self.object)
+    }
+}
+
+/// The revision the objects of a Sync were last brought to, as far as its status tells.
+fn last_revision(sync: &Sync) -> Option<Revision> {
+    let status = sync.status.as_ref();
+    let name = status.and_then(|status| status.last_attempted_revision.clone());
+    let commit = name.as_deref().and_then(|name| name.rsplit_once(':')).and_then(|(_, id)| CommitId::parse(id).ok());
+    Some(Revision {
+        // Nothing is read at it.
+        commit: commit.or_else(|| CommitId::parse(NO_COMMIT).ok())?,
+        name: name.unwrap_or_else(|| "no revision".to_owned()),
+        sequence: status.and_then(|status| status.last_attempted_sequence).unwrap_or_default(),
+        delivery: None,
+    })
 }
 
 pub(super) fn settings(sync: &Sync) -> Settings {
@@ -121,6 +151,7 @@ impl Engine {
                 self.wake_dependents(&key, None);
             }
         }
+        self.reckon_with(&key);
         self.offer_to(&key);
     }
 
@@ -143,9 +174,9 @@ impl Engine {
                 halt.cancel();
             }
         }
-        if object.spec.suspend
-            && let Some(halt) = &entry.halt
-        {
+        let is_leaving = is_leaving(&object);
+        let is_over = (is_leaving && entry.schedule.leave()) || (object.spec.suspend && !is_leaving);
+        if is_over && let Some(halt) = &entry.halt {
             halt.cancel();
         }
         entry.object = Arc::new(object);
@@ -163,7 +194,15 @@ impl Engine {
                 actions.push(Action::Bury(Box::new((*entry.object).clone())));
             }
         }
+        let contenders = locked(&self.shared.claims).contenders(key);
         self.index(key);
+        self.reckon_with(key);
+        // What it had can be taken over now.
+        for other in contenders {
+            if let Some(entry) = self.syncs.get_mut(&other) {
+                entry.schedule.want(Trigger::Progress);
+            }
+        }
         self.shared.watches.forget_sync(key);
     }
 
@@ -218,6 +257,10 @@ impl Engine {
         }
         let Some(entry) = self.syncs.get_mut(key).filter(|entry| entry.object.uid() == uid) else { return };
         entry.halt = None;
+        let waits = if let End::Waiting(waits) = &end { waits.as_slice() } else { &[] };
+        let unjudged = waits.iter().filter_map(|wait| if let Wait::Judged(syncs) = wait { Some(syncs) } else { None });
+        entry.unjudged = unjudged.flatten().cloned().collect();
+        let asked = entry.unjudged.clone();
         let how = match end {
             // As long as that is not said, nobody else can rely on it.
             End::Untouched | End::Succeeded if unwritten => Ended::Failed { retryable: true },
@@ -231,6 +274,8 @@ impl Engine {
             End::Failed(failure) => Ended::Failed { retryable: failure.retryable },
             End::Waiting(waits) => Ended::Waiting { bounded: waits.iter().any(Wait::is_bounded), blind: false },
             End::Superseded => Ended::Superseded,
+            // It is there until whoever else holds it lets go.
+            End::Left(_) => Ended::Succeeded,
         };
         let settles = (how == Ended::Succeeded).then(|| entry.schedule.running()).flatten();
         let is_news = settles > entry.settled;
@@ -250,6 +295,8 @@ impl Engine {
         if is_news {
             self.wake_all_dependents(key);
         }
+        self.ask(&asked);
+        self.claims_known(key);
     }
 
     pub(super) fn explained(
@@ -282,11 +329,12 @@ impl Engine {
     pub(super) fn start_passes(&mut self, at: Moment, actions: &mut Vec<Action>) {
         let mut starting = Vec::new();
         let is_due = |entry: &SyncEntry| entry.schedule.next(at.now).is_some_and(|due| due <= at.now);
-        let due = self.own_syncs().filter(|(_, entry)| is_due(entry) || self.offered(entry).is_none());
+        let due = self.own_syncs().filter(|(_, entry)| entry.is_wanted());
+        let due = due.filter(|(_, entry)| is_due(entry) || self.can_run(entry).is_none());
         let keys: Vec<SyncKey> = due.map(|(key, _)| key.clone()).collect();
         for key in keys {
             let Some(entry) = self.syncs.get(&key) else { continue };
-            if self.offered(entry).is_none() {
+            if self.can_run(entry).is_none() {
                 let why = self.unoffered(entry);
                 if let (Some(why), Some(entry)) = (why, self.syncs.get_mut(&key)) {
                     explain(entry, why, at, actions);
@@ -306,11 +354,18 @@ impl Engine {
     }
 
     fn pass(&mut self, key: SyncKey, start: Start, at: Moment) -> Option<Action> {
-        let needs = self.needs(self.syncs.get(&key)?, start.sequence);
-        let (revision, mirror) = self.offered(self.syncs.get(&key)?)?;
-        debug_assert_eq!(start.sequence, revision.sequence, "the newest revision is what was offered");
-        let (revision, mirror) = (revision.clone(), mirror.0.clone());
-        let inventory = self.inventories.get(&key).cloned();
+        let entry = self.syncs.get(&key)?;
+        let (needs, inventory, work) = match entry.schedule.is_leaving() {
+            // What is deleted for good is read anew.
+            true => (Needs::default(), None, (last_revision(&entry.object)?, None)),
+            false => {
+                let (revision, mirror) = self.offered(entry)?;
+                debug_assert_eq!(start.sequence, revision.sequence, "the newest revision is what was offered");
+                let needs = self.needs(entry, start.sequence);
+                (needs, self.inventories.get(&key).cloned(), (revision.clone(), Some(mirror.0.clone())))
+            }
+        };
+        let (revision, mirror) = work;
         let entry = self.syncs.get_mut(&key)?;
         let halt = CancellationToken::new();
         entry.halt = Some(halt.clone());
@@ -334,6 +389,11 @@ impl Engine {
             halt,
         };
         Some(Action::Pass(Box::new(passing::Job { pass })))
+    }
+
+    /// Whether a Sync has what its next pass works from.
+    pub(super) fn can_run(&self, entry: &SyncEntry) -> Option<()> {
+        (entry.schedule.is_leaving() || self.offered(entry).is_some()).then_some(())
     }
 
     /// Why a Sync has nothing to work from; `None`: it is on its way.

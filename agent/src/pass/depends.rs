@@ -80,7 +80,7 @@ async fn known(pass: &Pass, sync: &Sync, revision: &Follows) -> Result<Known, Fa
         // Only what would be ready otherwise is worth the look.
         Follows::NotYet(Some(read)) if ready.as_ref().is_some_and(|said| said.is_true) => {
             let paths: BTreeMap<_, _> = read.paths.clone();
-            read.settings == settings_digest(sync) && has_at(&pass.mirror, &pass.revision.commit, paths).await?
+            read.settings == settings_digest(sync) && has_at(pass.mirror()?, &pass.revision.commit, paths).await?
         }
         Follows::NotYet(_) => false,
     };

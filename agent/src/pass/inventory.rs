@@ -15,7 +15,7 @@ use towline_plan::tree::Tree;
 use super::apply::Done;
 use super::outcome::{End, Failure, Outcome, Reason};
 use super::{Context, Pass};
-use crate::api::{self, Inventory, InventoryRead, InventorySpec, Sync};
+use crate::api::{self, Inventory, InventoryJudged, InventoryRead, InventorySpec, Sync};
 use crate::cluster::{Found, locked};
 
 /// Kinds named one by one in a message: as many as a person reads.
@@ -139,18 +139,48 @@ pub(super) async fn write(
     rebuilt: Option<&str>,
     read: Option<InventoryRead>,
 ) -> Result<Inventory, Failure> {
+    // What was read tells more, and is written in any case; a Sync that is deleted claims nothing.
+    let says_judged = read.is_none() && !pass.is_last();
+    write_at(cx, pass, record, owned, rebuilt, read, says_judged).await
+}
+
+/// The same; `says_judged`: that these are the claims at the revision of the pass.
+async fn write_at(
+    cx: &Context,
+    pass: &Pass,
+    record: Option<Inventory>,
+    owned: &Owned,
+    rebuilt: Option<&str>,
+    read: Option<InventoryRead>,
+    says_judged: bool,
+) -> Result<Inventory, Failure> {
     let (entries, digest) = owned.to_lines();
     let sync_uid = pass.sync.uid().unwrap_or_default();
-    let spec = InventorySpec { sync_uid, entries, digest, rebuilt: rebuilt.map(str::to_owned), read };
+    let judged = says_judged
+        .then(|| InventoryJudged { sequence: pass.revision.sequence, settings: settings_digest(&pass.sync) });
+    let spec = InventorySpec { sync_uid, entries, digest, rebuilt: rebuilt.map(str::to_owned), judged, read };
     let written = match record {
-        Some(record) if record.spec == spec => record,
+        Some(record) if record.spec == spec && !is_deleted(pass, &record) => record,
         record => {
+            let record = match record {
+                // Somebody deleted it. It cannot be taken back: another one takes its place, which says the same.
+                Some(record) if is_deleted(pass, &record) => {
+                    cx.cluster.set_finalizer(&record, false).await?;
+                    None
+                }
+                record => record,
+            };
             let owner = pass.sync.controller_owner_ref(&());
             cx.cluster.write_inventory(&pass.key, record.as_ref(), owner, spec).await?
         }
     };
     locked(&cx.claims).replace(&pass.key, owned);
     Ok(written)
+}
+
+/// Whether an inventory is being deleted and its Sync is not.
+fn is_deleted(pass: &Pass, record: &Inventory) -> bool {
+    record.metadata.deletion_timestamp.is_some() && pass.sync.metadata.deletion_timestamp.is_none()
 }
 
 /// Writes the claims of a pass that may not apply anything yet: others see what it will own. What was read at the last
@@ -164,16 +194,16 @@ pub(super) async fn claim(
 ) -> Result<Outcome, Failure> {
     let Loaded { record, rebuilt, lost, .. } = loaded;
     let read = record.as_ref().and_then(|record| record.spec.read.clone());
-    let written = write(cx, pass, record, ahead, rebuilt.as_deref(), read).await?;
+    let written = write_at(cx, pass, record, ahead, rebuilt.as_deref(), read, true).await?;
     let rebuilt = lost.map(|problem| problem.to_string());
     Ok(Outcome { rebuilt, ..Outcome::stopped(end, Some(written)) })
 }
 
 /// Writes what the pass came to. What was read is recorded only by a pass that succeeded.
-pub(super) async fn settle(cx: &Context, pass: &Pass, done: Done, tree: &Tree) -> Result<Outcome, Failure> {
+pub(super) async fn settle(cx: &Context, pass: &Pass, done: Done, tree: Option<&Tree>) -> Result<Outcome, Failure> {
     let Done { mut end, actions, kept, left_alone, owned, record, rebuilt, lost } = done;
-    let read = match end {
-        End::Succeeded => {
+    let read = match (&end, tree) {
+        (End::Succeeded, Some(tree)) => {
             let paths = tree.read.iter().map(|r| (r.path.clone(), r.id.clone())).collect();
             let read = InventoryRead {
                 revision: pass.revision.name.clone(),

@@ -4,15 +4,19 @@
 //! does stands in its own file.
 
 mod apply;
+mod barrier;
 mod depends;
 mod inventory;
 mod observe;
 mod outcome;
 mod prune;
+mod teardown;
 mod verify;
 
+pub use barrier::peer;
 pub use depends::{Dependency, Follows, Needs};
 pub use outcome::{Action, Deed, End, Failure, Outcome, PANICKED, Reason};
+pub use teardown::{is_leaving, release};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -20,6 +24,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
+use towline_plan::barrier::Barrier;
 use towline_plan::check::{Ceiling, check};
 use towline_plan::claims::Claims;
 use towline_plan::decide::{Situation, decide};
@@ -50,6 +55,8 @@ pub struct Context {
     pub cluster: Cluster,
     pub watches: Watches,
     pub claims: Arc<Mutex<Claims>>,
+    /// Which Sync has said what it claims at which revision.
+    pub barrier: Arc<Mutex<Barrier>>,
     pub metrics: Metrics,
 }
 
@@ -97,7 +104,8 @@ pub struct Pass {
     pub needs: Needs,
     /// What others fight over, in words.
     pub fights: Option<String>,
-    pub mirror: Mirror,
+    /// `None`: the Sync is being deleted, and nothing is read from Git any more.
+    pub mirror: Option<Mirror>,
     /// As last written or seen.
     pub inventory: Option<Inventory>,
     pub started_at: Timestamp,
@@ -105,11 +113,35 @@ pub struct Pass {
     pub halt: CancellationToken,
 }
 
+impl Pass {
+    fn mirror(&self) -> Result<&Mirror, Failure> {
+        self.mirror.as_ref().ok_or_else(Failure::internal)
+    }
+
+    /// Whether the Sync is being deleted.
+    #[must_use]
+    pub fn is_last(&self) -> bool {
+        self.mirror.is_none()
+    }
+}
+
 /// Runs a pass. It can fail; it cannot be silent: whatever happens is in the outcome.
 pub async fn run(cx: &Context, pass: &Pass) -> Outcome {
     let cx = &cx.acting_for(&pass.sync);
     // On the heap: what a pass holds over its waits is large, and everything that wraps it would hold it once more.
-    let mut outcome = Box::pin(stages(cx, pass)).await.unwrap_or_else(Outcome::failed);
+    let stages = async {
+        match &pass.mirror {
+            Some(_) => Box::pin(stages(cx, pass)).await,
+            None => Box::pin(teardown::teardown(cx, pass)).await,
+        }
+    };
+    let mut outcome = stages.await.unwrap_or_else(Outcome::failed);
+    if pass.sync.spec.suspend && !pass.is_last() {
+        if let End::Failed(failure) = &outcome.end {
+            tracing::warn!(error = failure.message, "what the suspended Sync claims is not known");
+        }
+        outcome.end = End::Superseded;
+    }
     if let End::Failed(failure) = &mut outcome.end
         && let Some(why) = cx.cluster.why_forbidden().await
     {
@@ -125,10 +157,13 @@ async fn stages(cx: &Context, pass: &Pass) -> Result<Outcome, Failure> {
     let is_done = pass.look == Look::IfTouched && depends::said(&pass.sync).is_some_and(|said| said.is_true);
     let is_same = (is_done || pass.needs.is_any()) && reads_the_same(pass, &path).await?;
     if is_same && is_done {
+        barrier::judged_as_before(cx, pass);
         return Ok(Outcome::untouched());
     }
     // What is there already goes on whatever becomes of others: only what is new has to wait for them.
     let blocked = match is_same {
+        // Somebody waits to hear what it claims; that is all it says.
+        _ if spec.suspend => Some(End::Superseded),
         true => None,
         false => depends::blocked(pass).await?,
     };
@@ -153,6 +188,7 @@ async fn stages(cx: &Context, pass: &Pass) -> Result<Outcome, Failure> {
     drop(timing);
     let timing = cx.metrics.time(Stage::Observe);
     let owned = inventory::load(cx, pass, &desired).await?;
+    let brings = barrier::brings(&desired);
     let observed = match &blocked {
         None => Box::pin(observe::observe(cx, pass, &served, &desired, &owned.inventory, &redactor)).await?,
         // Nothing is going to be done: nothing has to be asked.
@@ -176,6 +212,7 @@ async fn stages(cx: &Context, pass: &Pass) -> Result<Outcome, Failure> {
             now: pass.started_at.as_second(),
         });
         claims.replace(&pass.key, &plan.inventory);
+        barrier::judged(cx, pass, brings);
         plan
     };
     if let Some(end) = blocked {
@@ -188,7 +225,7 @@ async fn stages(cx: &Context, pass: &Pass) -> Result<Outcome, Failure> {
     // What is owned from here on is what has to be watched; of what was pruned the watches may end.
     let scopes: BTreeSet<Scope> = outcome.owned.0.keys().map(|id| cx.watches.scope_of(id)).collect();
     cx.watches.keep(&pass.key, &scopes);
-    let outcome = inventory::settle(cx, pass, outcome, &tree).await?;
+    let outcome = inventory::settle(cx, pass, outcome, Some(&tree)).await?;
     Ok(Outcome { unwatched: unwatched(cx, pass, scopes, &redactor), ..outcome })
 }
 
@@ -210,7 +247,7 @@ async fn reads_the_same(pass: &Pass, path: &str) -> Result<bool, Failure> {
     if read.settings != inventory::settings_digest(&pass.sync) || !read.paths.contains_key(path) {
         return Ok(false);
     }
-    has_at(&pass.mirror, &pass.revision.commit, read.paths.clone()).await
+    has_at(pass.mirror()?, &pass.revision.commit, read.paths.clone()).await
 }
 
 /// Whether all of this is at a commit as it was read.
@@ -229,7 +266,7 @@ async fn has_at(mirror: &Mirror, commit: &CommitId, read: BTreeMap<String, Optio
 
 /// What stands in Git. The text of a whole tree is too much to be read on a thread that others wait for.
 async fn read(pass: &Pass, path: &str) -> Result<(Tree, Vec<Manifest>), Failure> {
-    let (mirror, commit, path) = (pass.mirror.clone(), pass.revision.commit.clone(), path.to_owned());
+    let (mirror, commit, path) = (pass.mirror()?.clone(), pass.revision.commit.clone(), path.to_owned());
     blocking(move || {
         let tree = mirror.read(&commit, &path, &Limits::default())?;
         let manifests = manifest::read(&tree).map_err(Failure::mistakes)?;

@@ -65,17 +65,24 @@ pub(super) async fn observe(
     }
     drop(answers);
     observed.others = others(cx, observed.owners.values()).await;
-    for id in left {
-        let version = owned.0.get(id).map_or("", |entry| &entry.version);
-        let seen = match unserved.get(&id.kind) {
-            Some(why) => Seen::Unknown(why.clone()),
-            // What cannot be looked at holds up itself, not the objects Git wants.
-            None => look(cx, pass, served, id, version)
-                .await
-                .unwrap_or_else(|e| Seen::Unknown(towline_daemon::error::chain(&e))),
-        };
-        observed.left.insert(id.clone(), seen);
-    }
+    let looks: Vec<_> = left
+        .into_iter()
+        .map(|id| {
+            let version = owned.0.get(id).map_or("", |entry| &entry.version);
+            let unserved = &unserved;
+            async move {
+                let seen = match unserved.get(&id.kind) {
+                    Some(why) => Seen::Unknown(why.clone()),
+                    // What cannot be looked at holds up itself, not the objects Git wants.
+                    None => look(cx, pass, served, id, version)
+                        .await
+                        .unwrap_or_else(|e| Seen::Unknown(towline_daemon::error::chain(&e))),
+                };
+                (id.clone(), seen)
+            }
+        })
+        .collect();
+    observed.left = futures::stream::iter(looks).buffer_unordered(CONCURRENT_REQUESTS).collect().await;
     Ok(observed)
 }
 

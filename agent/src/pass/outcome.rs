@@ -144,6 +144,8 @@ pub enum End {
     Failed(Failure),
     /// Cut short by a newer revision or the end of the process.
     Superseded,
+    /// The Sync is being deleted and may go: nothing of it is left to be done. Why its objects stay, if all of them do.
+    Left(Option<String>),
 }
 
 impl End {
@@ -157,6 +159,7 @@ impl End {
             Self::Held(..) => "held",
             Self::Failed(_) => "failed",
             Self::Superseded => "superseded",
+            Self::Left(_) => "left",
         }
     }
 
@@ -172,7 +175,7 @@ impl End {
         match self {
             Self::Untouched | Self::Succeeded | Self::Held(..) => true,
             Self::Waiting(waits) => !waits.iter().any(|wait| matches!(wait, Wait::Dependencies(_))),
-            Self::Failed(_) | Self::Superseded => false,
+            Self::Failed(_) | Self::Superseded | Self::Left(_) => false,
         }
     }
 }

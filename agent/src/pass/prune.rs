@@ -9,17 +9,19 @@ use std::collections::BTreeSet;
 use futures::StreamExt as _;
 use jiff::Timestamp;
 use towline_plan::awaited::Until;
-use towline_plan::check::{CheckedPlan, Held};
+use towline_plan::check::{Ceiling, CheckedPlan, Held};
 use towline_plan::letting::Letting;
-use towline_plan::object::ObjectId;
+use towline_plan::object::{ObjectId, SyncKey};
 use towline_plan::order::{self, Stage};
 use towline_plan::part::{Prune, PruneStep};
 use towline_plan::wait::Wait;
 use towline_plan::waves::waves;
 
-use super::Pass;
 use super::apply::{Work, problem};
 use super::outcome::{Action, Deed, End, Failure, Reason};
+use super::teardown::policy;
+use super::{Pass, barrier, ceiling};
+use crate::api::DeletionPolicy;
 use crate::cluster::{CONCURRENT_REQUESTS, RequestError, locked};
 use crate::metrics::Stage as Timed;
 
@@ -44,6 +46,8 @@ enum Gone {
     Yes(bool),
     /// It is deleted, `true` just now, and not gone yet.
     Going(bool),
+    /// It stays: another Sync claims it by now.
+    Claimed(SyncKey),
 }
 
 impl Work<'_> {
@@ -84,10 +88,39 @@ impl Work<'_> {
         left.is_nothing() && !self.pass.halt.is_cancelled()
     }
 
+    /// Whether something may be deleted now: every other Sync of the source has said what it claims.
+    async fn may_delete(&mut self, steps: &[&PruneStep], left: &mut Left) -> bool {
+        let deletes = steps.iter().any(|step| matches!(step.prune, Prune::Delete { .. }));
+        // A Sync that is deleted is so by a person, or by another Sync that has waited for this.
+        if !deletes || self.pass.is_last() || ceiling(self.pass) == Ok(Ceiling::Lifted) {
+            return true;
+        }
+        // Syncs that go themselves claim nothing more; what others have claimed of theirs is left to these.
+        let going: Vec<SyncKey> = steps.iter().filter_map(|step| step.id.as_sync()).collect();
+        match barrier::unjudged(self.cx, self.pass, &going).await {
+            Ok(unjudged) if unjudged.is_empty() => true,
+            Ok(unjudged) => {
+                left.waits.push(Wait::Judged(unjudged.into_iter().collect()));
+                false
+            }
+            Err(failure) => {
+                left.failed = true;
+                self.problems.push(failure.message);
+                false
+            }
+        }
+    }
+
     /// Deletes in waves, each at once; stops before one that needs something gone which is not.
     async fn delete_all(&mut self, steps: &[&PruneStep], left: &mut Left) {
+        if !self.may_delete(steps, left).await {
+            return;
+        }
         let waves = waves(steps.iter().copied());
-        let awaited: BTreeSet<&ObjectId> = waves.iter().flat_map(|wave| &wave.after).copied().collect();
+        let mut awaited: BTreeSet<&ObjectId> = waves.iter().flat_map(|wave| &wave.after).copied().collect();
+        if self.waits_for_all() {
+            awaited.extend(steps.iter().map(|step| &step.id));
+        }
         for wave in &waves {
             let going = wave.after.iter().copied().filter(|id| self.going.contains(*id)).cloned().collect::<Vec<_>>();
             if !going.is_empty() {
@@ -98,12 +131,20 @@ impl Work<'_> {
             if left.failed || self.pass.halt.is_cancelled() {
                 return;
             }
-            left.failed |= !self.delete_wave(&wave.steps, &awaited).await;
+            left.failed |= !self.delete_wave(&wave.steps, &awaited, left).await;
+        }
+        if self.waits_for_all() && !self.going.is_empty() {
+            left.waits.push(Wait::Gone(self.going.iter().cloned().collect()));
         }
     }
 
+    /// Whether the Sync is being deleted and is to be there until everything is gone.
+    fn waits_for_all(&self) -> bool {
+        self.pass.is_last() && policy(&self.pass.sync) == DeletionPolicy::WaitForTermination
+    }
+
     /// Answers whether everything of it was deleted.
-    async fn delete_wave(&mut self, steps: &[&PruneStep], awaited: &BTreeSet<&ObjectId>) -> bool {
+    async fn delete_wave(&mut self, steps: &[&PruneStep], awaited: &BTreeSet<&ObjectId>, left: &mut Left) -> bool {
         let mut whole = true;
         let answers: Vec<_> = {
             let work = &*self;
@@ -116,6 +157,9 @@ impl Work<'_> {
                 Some(Err(why)) => {
                     whole = false;
                     self.problems.push(why);
+                }
+                Some(Ok(Gone::Claimed(other))) => {
+                    left.kept.push((step.id.clone(), format!("Sync {other} takes it over")));
                 }
                 Some(Ok(Gone::Yes(now))) => self.let_go(step, now.then_some(Deed::Deleted)),
                 // Nothing waits for it: it is on its way, and needs nobody.
@@ -177,6 +221,15 @@ impl Work<'_> {
         let is_unprotected = matches!(live.letting, Letting::Late | Letting::Early);
         if uid != Some(&live.uid) || live.owner.as_ref() != Some(&self.pass.key) || !live.applied || !is_unprotected {
             return Ok(Err(format!("{id} changed hands while it was about to be deleted; it is looked at again")));
+        }
+        // Decided before it was known what all others claim.
+        let other = {
+            let claims = locked(&self.cx.claims);
+            claims.other(id, &self.pass.key).filter(|(_, at)| *at != i64::MAX).map(|(other, _)| other.clone())
+        };
+        if let Some(other) = other {
+            self.cx.watches.say_awaited(&self.pass.key);
+            return Ok(Ok(Gone::Claimed(other)));
         }
         // Forgotten first, so that its disappearance is not taken for drift.
         locked(&self.cx.watches.watched).forget(id);

@@ -39,7 +39,7 @@ pub(crate) fn pass(status: Option<SyncStatus>, revision: u8) -> Pass {
         waiting_since: None,
         needs: crate::pass::Needs::default(),
         fights: None,
-        mirror: crate::mirror::Mirror::open(storage.path(), "https://git.example/org/s").unwrap(),
+        mirror: Some(crate::mirror::Mirror::open(storage.path(), "https://git.example/org/s").unwrap()),
         inventory: None,
         started_at: at(0),
         halt: CancellationToken::new(),
@@ -194,7 +194,7 @@ fn notes_tell_deeds_and_failures() {
 #[test]
 fn held_deletions_say_which_and_what_to_do() {
     let text = |h: Held| ready(&pass(None, 1), &outcome(held(h), Vec::new())).message;
-    for message in [text(Held::Ceiling { allowed: 1, entries: 4 }), text(Held::Emptied { entries: 4 })] {
+    for message in [text(Held::Ceiling { allowed: 1, entries: 4, deletions: 2 }), text(Held::Emptied { entries: 4 })] {
         assert!(
             message.contains("ConfigMap/ns/old") && message.contains("towline.dev/allow-deletions=main@sha1:1"),
             "{message}"

@@ -9,7 +9,8 @@ fn plan(deletions: usize, entries: usize, desired: bool) -> Plan {
         .map(|i| PruneStep { id: id(i), version: "v1".into(), prune: Prune::Delete { uid: "u".into(), early: false } })
         .collect();
     let apply = desired.then(|| step("kept", Apply::Keep)).into_iter().collect();
-    Plan { apply, prune, inventory: Inventory((0..entries).map(|i| (id(i), owned.clone())).collect()), owned: entries }
+    let inventory = Inventory((0..entries).map(|i| (id(i), owned.clone())).collect());
+    Plan { apply, prune, inventory, owned: entries, deletions }
 }
 
 fn step(name: &str, apply: Apply) -> ApplyStep {
@@ -29,13 +30,13 @@ fn step(name: &str, apply: Apply) -> ApplyStep {
 
 #[rstest::rstest]
 #[case::few_of_many(5, 10, true, Ceiling::Default, None)]
-#[case::most(6, 10, true, Ceiling::Default, Some(Held::Ceiling { allowed: 5, entries: 10 }))]
+#[case::most(6, 10, true, Ceiling::Default, Some(Held::Ceiling { allowed: 5, entries: 10, deletions: 6 }))]
 #[case::one_of_two(1, 2, true, Ceiling::Default, None)]
 #[case::the_only_one(1, 1, false, Ceiling::Default, Some(Held::Emptied { entries: 1 }))]
 #[case::all_of_it_allowed(10, 10, false, Ceiling::Percent(100), None)]
 #[case::all_of_it_lifted(10, 10, false, Ceiling::Lifted, None)]
-#[case::counted(3, 10, true, Ceiling::Count(2), Some(Held::Ceiling { allowed: 2, entries: 10 }))]
-#[case::none_allowed(1, 10, true, Ceiling::Count(0), Some(Held::Ceiling { allowed: 0, entries: 10 }))]
+#[case::counted(3, 10, true, Ceiling::Count(2), Some(Held::Ceiling { allowed: 2, entries: 10, deletions: 3 }))]
+#[case::none_allowed(1, 10, true, Ceiling::Count(0), Some(Held::Ceiling { allowed: 0, entries: 10, deletions: 1 }))]
 #[case::percent_rounds_up(1, 3, true, Ceiling::Percent(10), None)]
 #[case::nothing_to_delete(0, 3, false, Ceiling::Default, None)]
 fn the_ceiling(

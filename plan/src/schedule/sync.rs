@@ -82,6 +82,10 @@ pub struct SyncSchedule {
     /// The largest sequence ever attempted, also before a restart.
     attempted: u64,
     running: Option<Start>,
+    /// The Sync is being deleted: what is left to do needs no revision.
+    leaving: bool,
+    /// Somebody waits to hear what it claims, also while it is suspended.
+    asked: bool,
     /// What asks for the next pass, the strongest reason; drift aside, which may have to wait.
     wanted: Option<Trigger>,
     drifted: bool,
@@ -146,6 +150,8 @@ impl SyncSchedule {
             offered: None,
             attempted,
             running: None,
+            leaving: false,
+            asked: false,
             wanted: Some(Trigger::Settings),
             drifted: false,
             // Nothing is watched yet, and what happened while nobody watched is unknown.
@@ -174,6 +180,29 @@ impl SyncSchedule {
         self.want(Trigger::Settings);
     }
 
+    /// From now on the Sync is being deleted, whatever its source has and whether or not it is suspended. Says whether a
+    /// running pass must be cut short.
+    pub fn leave(&mut self) -> bool {
+        if !std::mem::replace(&mut self.leaving, true) {
+            self.failures = 0;
+            self.waiting = None;
+            self.want(Trigger::Settings);
+            return self.running.is_some();
+        }
+        false
+    }
+
+    /// Somebody waits to hear what it claims. Its next pass says so; it runs soon, and also while it is suspended.
+    pub fn ask(&mut self) {
+        self.asked = true;
+        self.want(Trigger::Progress);
+    }
+
+    #[must_use]
+    pub fn is_leaving(&self) -> bool {
+        self.leaving
+    }
+
     /// The source has this revision. Says whether a running pass must be cut short.
     pub fn offer(&mut self, sequence: u64) -> bool {
         if self.offered.is_some_and(|offered| sequence <= offered) || sequence < self.attempted {
@@ -198,8 +227,11 @@ impl SyncSchedule {
     /// When the driver has to ask next: now if a pass is wanted; `None` while one runs or none can.
     #[must_use]
     pub fn next(&self, now: Timestamp) -> Option<Timestamp> {
-        if self.running.is_some() || self.settings.suspended || self.offered.is_none() {
+        if self.running.is_some() || (!self.leaving && self.offered.is_none()) {
             return None;
+        }
+        if self.settings.suspended && !self.leaving {
+            return self.asked.then_some(now);
         }
         let wanted = self.wanted.map(|_| now);
         let drift = self.drifted.then(|| self.drift_after.map_or(now, |after| after.max(now)));
@@ -211,7 +243,8 @@ impl SyncSchedule {
         if self.next(now)? > now {
             return None;
         }
-        let sequence = self.offered?;
+        self.asked = false;
+        let sequence = if self.leaving { self.attempted } else { self.offered? };
         let is_full = self.full <= now;
         // Any pass looks at what drifted: it need not wait for a turn of its own.
         let drift = std::mem::take(&mut self.drifted).then_some(Trigger::Drift);

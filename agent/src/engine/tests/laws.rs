@@ -36,7 +36,8 @@ impl Jobs {
                 Action::Explain(_) => self.explanations.push(action),
                 Action::Read(_) => self.reads.push(action),
                 Action::Stand(_) => self.stands.push(action),
-                Action::Recover { .. } | Action::Warn(_) | Action::Listen(_) | Action::Bury(_) => {}
+                Action::Recover { .. } | Action::Warn(_) | Action::Listen(_) | Action::Bury(_) | Action::Release(_) => {
+                }
             }
         }
     }

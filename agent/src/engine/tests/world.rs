@@ -39,6 +39,7 @@ pub(super) fn words(actions: &[Action]) -> Vec<String> {
         Action::Stand(stand) => format!("stand {}", stand.sync.name_any()),
         Action::Warn(warning) => format!("warn {}", warning.sync.name_any()),
         Action::Listen(interests) => format!("listen {}", interests.len()),
+        Action::Release(inventory) => format!("release {}", inventory.name_any()),
         Action::Bury(sync) => format!("bury {}", sync.name_any()),
         Action::Read(read) => {
             let names: Vec<&str> = read.syncs.iter().map(|key| key.name.as_str()).collect();
@@ -98,6 +99,7 @@ impl World {
             cluster: Cluster::nowhere(),
             watches,
             claims: std::sync::Arc::default(),
+            barrier: std::sync::Arc::default(),
             metrics: crate::metrics::Metrics::new(),
         };
         let engine = Engine::new(context.clone(), 3, None);
