@@ -43,4 +43,5 @@ mod rotation;
 mod scale;
 mod teardown;
 mod two_pushes;
+mod verify;
 mod world;

@@ -140,4 +140,44 @@ mod tests {
         let other = json!({"metadata": {"name": "p"}, "status": {"phase": "Succeeded"}});
         assert!(!body(&resource("a.test/v1", "Pod"), other).finished);
     }
+
+    /// `cargo test -p towline-agent --release -- --ignored --nocapture what_a_watched_object_costs`
+    #[test]
+    #[ignore = "measures, and asserts nothing"]
+    fn what_a_watched_object_costs() {
+        use towline_plan::identity::Identity;
+        use towline_plan::object::SyncKey;
+        use towline_plan::watched::{Scope, Watched};
+        const OBJECTS: usize = 20_000;
+        let resident = || {
+            let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+            statm.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
+        };
+        let deployment = resource("apps/v1", "Deployment");
+        let kind = GroupKind::new("apps", "Deployment");
+        let sync = SyncKey { namespace: "towline-system".to_owned(), name: "applications".to_owned() };
+        let (mut watched, before) = (Watched::default(), resident());
+        let told = |what: &str| println!("{what}: {} bytes an object", resident().saturating_sub(before) / OBJECTS);
+        for number in 0..OBJECTS {
+            let name = format!("some-application-{number}");
+            let fields = json!({"f:spec": {"f:replicas": {}, "f:template": {"f:spec": {"f:containers": {}}}}});
+            let written =
+                json!({"manager": "towline", "operation": "Apply", "fieldsType": "FieldsV1", "fieldsV1": fields});
+            let object = json!({
+                "metadata": {
+                    "name": name, "namespace": "applications", "uid": format!("{number:08}-8888-4444-4444-121212121212"),
+                    "resourceVersion": (1_000_000 + number).to_string(), "generation": 1, "managedFields": [written],
+                    "labels": {"towline.dev/sync-name": sync.name, "towline.dev/sync-namespace": sync.namespace},
+                },
+                "spec": {"replicas": 3}, "status": {"observedGeneration": 1, "replicas": 3, "updatedReplicas": 1},
+            });
+            let brought = Brought::Body(serde_json::from_value(object).unwrap());
+            let (id, shown) = (brought.id(&kind), brought.shown(&deployment).0);
+            let digest = towline_plan::object::digest(&Value::from(number));
+            watched.remember(&sync, &id, &digest, &shown.live);
+            watched.applied(&Scope::of(&Identity::Agent, &id), id, shown);
+        }
+        told("with health and verdict");
+        watched.forget_sync(&sync);
+    }
 }
