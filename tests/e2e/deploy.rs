@@ -8,10 +8,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use harness::Failure;
+use harness::config::AgentConfig;
 use harness::control_plane::{ControlPlane, Options};
 use harness::guard;
 use harness::tools::tool;
+use harness::towline::Daemon;
+use harness::wait_until;
 use serde_json::{Value, json};
+
+use crate::world::PATIENCE;
 
 const NAMESPACE: &str = "towline-system";
 
@@ -146,6 +151,32 @@ async fn the_agent_that_acts_as_accounts_has_no_rights_of_its_own_over_workloads
     assert_eq!(roles, ["towline-agent", "towline-agent-acts-as-accounts"]);
     let variables = documents.iter().find_map(|d| d.pointer("/spec/template/spec/containers/0/env"));
     assert_eq!(variables.unwrap()[0]["value"], "towline-deployer");
+}
+
+/// With nothing but `rbac.yaml`: it may not apply anything, and takes part in the work all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_agents_own_rights_are_enough_to_hold_a_lease() {
+    let documents = kustomize(&deploy().join("overlays/all-in-one"));
+    let cluster = Cluster::start().await;
+    let rights = ["ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"];
+    let rights = of_kind(&documents, &rights)
+        .into_iter()
+        .filter(|d| d.pointer("/roleRef/name") != Some(&json!("cluster-admin")));
+    let definitions = of_kind(&documents, &["Namespace", "CustomResourceDefinition"]);
+    cluster.apply(&definitions.into_iter().chain(rights).cloned().collect::<Vec<_>>());
+    let account = cluster.0.kubeconfig_for_account(NAMESPACE, "towline-agent").await.unwrap();
+    let mut config = AgentConfig::new("local", &account);
+    config.extra_tables = format!("[replicas]\nnamespace = {NAMESPACE:?}\n");
+    let mut agent = Daemon::agent(&config).await.unwrap();
+    let url = agent.admin_url("/readyz").await.unwrap();
+    wait_until("the agent is ready", PATIENCE, async || {
+        let answer = reqwest::get(&url).await.map_err(|e| e.to_string())?;
+        let (status, text) = (answer.status(), answer.text().await.map_err(|e| e.to_string())?);
+        if status.is_success() { Ok(()) } else { Err(format!("{text}{}", agent.log_tail())) }
+    })
+    .await
+    .unwrap();
+    assert!(agent.terminate(PATIENCE).await.unwrap().success());
 }
 
 #[tokio::test]

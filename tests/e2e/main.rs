@@ -32,6 +32,7 @@ mod metrics;
 mod moving;
 mod nats_outage;
 mod policies;
+mod preconditions;
 mod prune;
 mod push;
 mod quiet;

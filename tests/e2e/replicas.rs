@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures::StreamExt as _;
-use harness::config::AgentConfig;
+use harness::config::{AgentConfig, Hook};
+use harness::control_plane::{ControlPlane, Options};
 use harness::towline::{Daemon, field};
 use harness::wait_until;
 use k8s_openapi::api::coordination::v1::Lease;
@@ -13,7 +14,7 @@ use kube::api::{Api, ListParams, WatchEvent, WatchParams};
 use serde_json::{Value, json};
 use towline_agent::api::Sync;
 
-use crate::world::{PATIENCE, World};
+use crate::world::{PATIENCE, SECRET, World};
 
 /// Short, so that a test does not take long, and long enough for a machine that is busy.
 const LEASE_SECONDS: u64 = 6;
@@ -26,7 +27,10 @@ struct Replicas {
 
 impl Replicas {
     async fn new(name: &str, count: usize) -> Self {
-        let mut world = World::new(name).await;
+        Self::of(World::new(name).await, count).await
+    }
+
+    async fn of(mut world: World, count: usize) -> Self {
         world.agent.kill();
         let mut replicas = Self { world, agents: Vec::new() };
         for _ in 0..count {
@@ -272,4 +276,37 @@ async fn nothing_is_lost_or_applied_out_of_order_while_replicas_are_replaced() {
     })
     .await
     .unwrap();
+}
+
+/// Without an API server nobody can renew, so nobody writes; all go on when it is back.
+#[tokio::test(flavor = "multi_thread")]
+async fn replicas_that_cannot_renew_say_so_and_go_on_when_they_can() {
+    let plane = ControlPlane::start(Options { controller_manager: false, crds: true }).await.unwrap();
+    // It ends with the process, as the shared one does; what it takes is given back below.
+    let plane: &'static ControlPlane = Box::leak(Box::new(plane));
+    let hooks = vec![Hook::new("github", "git.test", SECRET)];
+    let mut replicas = Replicas::of(World::on(plane, "replicas-outage", hooks).await, 2).await;
+    replicas.world.repo.commit(&borrowed(&files(&replicas.world, 8, "1"))).await.unwrap();
+    syncs(&replicas.world, 8, 2).await;
+    replicas.all(8, "1").await;
+
+    plane.freeze_apiserver();
+    for agent in &mut replicas.agents {
+        let url = agent.admin_url("/readyz").await.unwrap();
+        wait_until("the replica says that it does not hold its Lease", PATIENCE, async || {
+            let answer = reqwest::get(&url).await.map_err(|e| e.to_string())?;
+            let (status, text) = (answer.status(), answer.text().await.map_err(|e| e.to_string())?);
+            let is_said = status == 503 && text.contains("replicas: Lease towline-") && text.contains("is not held");
+            if is_said { Ok(()) } else { Err(text) }
+        })
+        .await
+        .unwrap();
+    }
+    let commit = replicas.world.repo.commit(&borrowed(&files(&replicas.world, 8, "2"))).await.unwrap();
+    plane.thaw_apiserver();
+    assert_eq!(replicas.world.deliver(&commit).await, 202);
+    replicas.all(8, "2").await;
+    replicas.divided(2).await;
+    drop(replicas);
+    plane.stop_apiserver();
 }
