@@ -1,5 +1,7 @@
 //! Managed objects: dry-run, apply, look, delete; all of it as whoever the Sync acts as.
 
+use std::borrow::Cow;
+
 use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions, PropagationPolicy, ValidationDirective};
 use kube::core::DynamicObject;
 use serde_json::Value;
@@ -27,18 +29,30 @@ impl Cluster {
     /// # Errors
     /// The API server refuses it, or cannot judge it.
     pub async fn dry_run(&self, served: &Served, object: &Desired) -> Result<Applied, RequestError> {
-        self.patch(served, object, true).await
+        self.patch(served, object, None, true).await
     }
 
-    /// Applies the object.
+    /// Applies the object. `on` is the uid of the object that is meant, and its resource version if nobody may have written it
+    /// since: where it is another one, or gone, nothing is written.
     ///
     /// # Errors
-    /// The API server refuses it, or could not do it.
-    pub async fn apply(&self, served: &Served, object: &Desired) -> Result<Applied, RequestError> {
-        self.patch(served, object, false).await
+    /// It is not what `on` says (a conflict); the API server refuses it, or could not do it.
+    pub async fn apply(
+        &self,
+        served: &Served,
+        object: &Desired,
+        on: Option<(&str, Option<&str>)>,
+    ) -> Result<Applied, RequestError> {
+        self.patch(served, object, on, false).await
     }
 
-    async fn patch(&self, served: &Served, object: &Desired, dry_run: bool) -> Result<Applied, RequestError> {
+    async fn patch(
+        &self,
+        served: &Served,
+        object: &Desired,
+        on: Option<(&str, Option<&str>)>,
+        dry_run: bool,
+    ) -> Result<Applied, RequestError> {
         let params = PatchParams {
             dry_run,
             force: true,
@@ -47,7 +61,15 @@ impl Cluster {
             field_validation: Some(ValidationDirective::Strict),
         };
         let api = self.objects(served, &object.id, &object.version)?;
-        let patch = Patch::Apply(&object.value);
+        let mut value = Cow::Borrowed(&object.value);
+        if let Some((uid, resource_version)) = on {
+            let metadata = &mut value.to_mut()["metadata"];
+            metadata["uid"] = uid.into();
+            if let Some(resource_version) = resource_version {
+                metadata["resourceVersion"] = resource_version.into();
+            }
+        }
+        let patch = Patch::Apply(&*value);
         let what = || format!("{} {}", if dry_run { "dry-running" } else { "applying" }, object.id);
         let meta: Meta = bounded(what, api.patch_metadata(&object.id.name, &params, &patch)).await?;
         let live = live(&meta);

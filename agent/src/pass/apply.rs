@@ -32,6 +32,9 @@ const ESTABLISHED_POLL: Duration = Duration::from_millis(20);
 /// After this long without being established, a definition is reported and its objects wait for the next pass.
 const ESTABLISHED_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How often an object may be written by others between two judgements of an apply, before its pass fails.
+const WRITTEN_MEANWHILE_MAX: usize = 5;
+
 /// What applying came to.
 pub(super) struct Done {
     pub end: End,
@@ -296,7 +299,7 @@ async fn write(
     if step.take_over {
         cx.cluster.take_over(served, &step.desired.id, &step.desired.version).await?;
     }
-    cx.cluster.apply(served, step.desired).await.map(Some)
+    apply_to(cx, served, step).await.map(Some)
 }
 
 /// Deletes exactly the object that was judged. Answers whether it is gone.
@@ -310,6 +313,30 @@ async fn delete_first(cx: &Context, pass: &Pass, served: &Served, step: &Decided
         Err(error) if error.is_not_found() => Ok(true),
         answer => answer,
     }
+}
+
+/// Applies to the very object that was judged: a process that was stopped and wakes creates nothing that another replica has
+/// pruned, and writes over nothing that another has written. Where it was written since, an apply is judged anew; the status of
+/// a busy object is written all the time.
+async fn apply_to(cx: &Context, served: &Served, step: &Decided<'_>) -> Result<Applied, RequestError> {
+    // What was deleted to be created anew is gone.
+    let found = step.seen.as_ref().filter(|_| !matches!(step.apply, Apply::Recreate(_)));
+    let Some(found) = found else { return cx.cluster.apply(served, step.desired, None).await };
+    // The take-over was a write, too.
+    let mut version = (!step.take_over).then(|| found.resource_version.clone());
+    for _ in 1..WRITTEN_MEANWHILE_MAX {
+        match cx.cluster.apply(served, step.desired, Some((&found.uid, version.as_deref()))).await {
+            Err(error) if error.is_conflict() => {
+                let judged = cx.cluster.dry_run(served, step.desired).await?.live;
+                if judged.uid != found.uid || judged.resource_version.is_empty() {
+                    return Err(error);
+                }
+                version = Some(judged.resource_version);
+            }
+            answer => return answer,
+        }
+    }
+    cx.cluster.apply(served, step.desired, Some((&found.uid, version.as_deref()))).await
 }
 
 fn is_write(apply: &Apply) -> bool {
