@@ -46,7 +46,7 @@ impl Turns {
     /// Lets in as many as may work now.
     fn go_on(&self) {
         loop {
-            let Some(next) = locked(&self.queue).next() else { return };
+            let Some(next) = locked(&self.queue).start_next() else { return };
             let turn = Turn { turns: self.clone(), made_room: false, is_over: false };
             if let Err(mut unwanted) = next.send(turn) {
                 // Without this it would let the next one in from within itself.

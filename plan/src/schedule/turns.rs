@@ -45,7 +45,7 @@ impl<T> Turns<T> {
     }
 
     /// Whose turn comes now; `None`: nobody waits, or as many work as may.
-    pub fn next(&mut self) -> Option<T> {
+    pub fn start_next(&mut self) -> Option<T> {
         if self.working >= self.at_once {
             return None;
         }
@@ -95,7 +95,7 @@ mod tests {
         (0..3).for_each(|n| turns.ask(format!("retry {n}"), Urgency::Later));
         (0..7).for_each(|n| turns.ask(format!("push {n}"), Urgency::Now));
         let mut order = Vec::new();
-        while let Some(who) = turns.next() {
+        while let Some(who) = turns.start_next() {
             order.push(who);
             turns.done(false);
         }
@@ -108,7 +108,7 @@ mod tests {
     fn who_takes_long_makes_room_up_to_a_bound() {
         let mut turns = Turns::new(2, 3);
         (0..9).for_each(|n| turns.ask(n, Urgency::Now));
-        let started = |turns: &mut Turns<i32>| std::iter::from_fn(|| turns.next()).collect::<Vec<_>>();
+        let started = |turns: &mut Turns<i32>| std::iter::from_fn(|| turns.start_next()).collect::<Vec<_>>();
         assert_eq!(started(&mut turns), [0, 1]);
         assert!(turns.make_room() && turns.make_room());
         assert_eq!(started(&mut turns), [2, 3]);
@@ -134,7 +134,7 @@ mod tests {
                     _ if *slow > 0 && working.is_empty() => { turns.done(true); *slow -= 1; }
                     _ => if working.pop().is_some() { turns.done(false); },
                 }
-                while let Some(who) = turns.next() {
+                while let Some(who) = turns.start_next() {
                     working.push(who);
                     seen[who.0].push(who.1);
                 }
