@@ -15,7 +15,7 @@ use towline_proto::report::{ChangeEvent, EventKind, ObjectChange};
 
 use crate::api::{self, ConditionStatus, Conditions, HistoryEntry, InventoryReference, Sync, SyncStatus, Verdict};
 use crate::cluster;
-use crate::pass::{Action, Deed, End, Failure, Outcome, Pass};
+use crate::pass::{Action, Deed, End, Failure, Outcome, Pass, health};
 
 /// History entries kept in a status, as Flux keeps them.
 const HISTORY_MAX: usize = 10;
@@ -175,7 +175,7 @@ pub fn status(pass: &Pass, outcome: &Outcome, now: Timestamp) -> SyncStatus {
     }
     let reason = verdict.reason.clone();
     conditions.set(api::READY, verdict, generation, now);
-    stand(&mut conditions, &pass.sync, pass.fights.as_deref(), now);
+    stand(&mut conditions, &pass.sync, pass.fights.as_deref(), outcome.healthy.clone(), now);
     status.conditions = conditions.0;
     status.observed_generation = generation;
     let revision = Some(pass.revision.name.clone());
@@ -204,7 +204,12 @@ pub fn status(pass: &Pass, outcome: &Outcome, now: Timestamp) -> SyncStatus {
 }
 
 /// The conditions that hold between passes, too.
-fn stand(conditions: &mut Conditions, sync: &Sync, fights: Option<&str>, now: Timestamp) {
+fn stand(conditions: &mut Conditions, sync: &Sync, fights: Option<&str>, healthy: Option<Verdict>, now: Timestamp) {
+    if !health::is_asked(&sync.spec) {
+        conditions.clear(api::HEALTHY);
+    } else if let Some(healthy) = healthy {
+        conditions.set(api::HEALTHY, healthy, sync.metadata.generation, now);
+    }
     let holds = |reason: &str, message: &str| Verdict {
         status: ConditionStatus::True,
         reason: reason.to_owned(),
@@ -222,10 +227,10 @@ fn stand(conditions: &mut Conditions, sync: &Sync, fights: Option<&str>, now: Ti
 
 /// The status of a Sync of which no pass runs now.
 #[must_use]
-pub fn standing(sync: &Sync, fights: Option<&str>, now: Timestamp) -> SyncStatus {
+pub fn standing(sync: &Sync, fights: Option<&str>, healthy: Option<Verdict>, now: Timestamp) -> SyncStatus {
     let mut status = sync.status.clone().unwrap_or_default();
     let mut conditions = Conditions(std::mem::take(&mut status.conditions));
-    stand(&mut conditions, sync, fights, now);
+    stand(&mut conditions, sync, fights, healthy, now);
     status.conditions = conditions.0;
     status
 }

@@ -14,6 +14,8 @@ pub struct Known {
     /// Whether the cluster is known to equal what it reads at the revision that is to be applied; always of another source's.
     pub current: bool,
     pub suspended: bool,
+    /// What an expression of its dependent says of it, in place of all that: whether it is ready, or why that cannot be told.
+    pub expression: Option<Result<bool, String>>,
 }
 
 /// A Ready condition.
@@ -26,7 +28,15 @@ pub struct Said {
 /// Why a dependency is not ready; `None`: it is. `None` of one that does not exist.
 #[must_use]
 pub fn wanting(dependency: Option<&Known>) -> Option<String> {
-    let Some(Known { ready, current, suspended }) = dependency else { return Some("it does not exist".to_owned()) };
+    let Some(Known { ready, current, suspended, expression }) = dependency else {
+        return Some("it does not exist".to_owned());
+    };
+    match expression {
+        Some(Ok(true)) => return None,
+        Some(Ok(false)) => return Some("its readyExpr is not true".to_owned()),
+        Some(Err(why)) => return Some(format!("its readyExpr {why}")),
+        None => {}
+    }
     let why = match ready {
         None => "nothing is known of it yet".to_owned(),
         Some(Said { is_true: false, reason }) => format!("not ready: {reason}"),
@@ -96,13 +106,18 @@ mod tests {
 
     #[test]
     fn ready_is_ready_for_its_spec_and_done_at_the_revision() {
-        let known = |ready, current, suspended| wanting(Some(&Known { ready, current, suspended }));
+        let known = |ready, current, suspended| wanting(Some(&Known { ready, current, suspended, expression: None }));
         assert_eq!(known(ready(true), true, false), None);
         assert_eq!(known(ready(true), true, true), None, "a suspended one that is ready");
         assert_eq!(known(ready(true), false, false).unwrap(), "not done at this revision");
         assert_eq!(known(ready(false), true, true).unwrap(), "not ready: BuildFailed; it is suspended");
         assert_eq!(known(None, true, false).unwrap(), "nothing is known of it yet");
         assert_eq!(wanting(None).unwrap(), "it does not exist");
+        let expression = |says| Known { ready: None, current: false, suspended: true, expression: Some(says) };
+        assert_eq!(wanting(Some(&expression(Ok(true)))), None, "it takes the place of everything else");
+        assert!(wanting(Some(&expression(Ok(false)))).is_some());
+        let unknown = wanting(Some(&expression(Err("cannot be evaluated".to_owned())))).unwrap();
+        assert_eq!(unknown, "its readyExpr cannot be evaluated");
     }
 
     #[test]

@@ -45,4 +45,5 @@ mod scale;
 mod teardown;
 mod two_pushes;
 mod verify;
+mod waiting;
 mod world;

@@ -11,6 +11,8 @@ pub const READY: &str = "Ready";
 pub const RECONCILING: &str = "Reconciling";
 /// Nothing will change until somebody changes the object; absent otherwise.
 pub const STALLED: &str = "Stalled";
+/// Whether what was applied is healthy; absent where nobody asks for that.
+pub const HEALTHY: &str = "Healthy";
 /// `spec.suspend` holds everything; absent otherwise.
 pub const SUSPENDED: &str = "Suspended";
 /// Others change objects again as often as they are put right; absent otherwise.

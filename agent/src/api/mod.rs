@@ -10,15 +10,15 @@ mod schema;
 mod sync;
 
 pub use condition::{
-    ConditionStatus, Conditions, DRIFT_REPEATED, EVENTS_READY, READY, RECONCILING, STALLED, SUSPENDED, Verdict,
+    ConditionStatus, Conditions, DRIFT_REPEATED, EVENTS_READY, HEALTHY, READY, RECONCILING, STALLED, SUSPENDED, Verdict,
 };
 pub use git_source::{GitRef, GitSource, GitSourceSpec, GitSourceStatus, LastEvent};
 pub use inventory::{Inventory, InventoryJudged, InventoryRead, InventorySpec};
 pub use kube::core::Duration;
 pub use kube::{Resource, ResourceExt};
 pub use sync::{
-    DeletionPolicy, DependencyReference, HistoryEntry, InventoryReference, PrunePolicy, SourceKind, SourceReference,
-    Sync, SyncSpec, SyncStatus,
+    DeletionPolicy, DependencyReference, HealthCheckExprs, HealthCheckReference, HistoryEntry, InventoryReference,
+    PrunePolicy, SourceKind, SourceReference, Sync, SyncSpec, SyncStatus,
 };
 
 /// The API group of all of Towline's kinds.

@@ -44,7 +44,8 @@ pub struct SyncSpec {
     #[serde(default = "default_retry_interval")]
     #[schemars(transform = schema::duration)]
     pub retry_interval: Duration,
-    /// How long one pass may take. Default 5m.
+    /// How long one pass may take; and how long what was applied may take to become healthy, and what is deleted to be gone.
+    /// Default 5m.
     #[serde(default = "default_timeout")]
     #[schemars(transform = schema::duration)]
     pub timeout: Duration,
@@ -71,6 +72,18 @@ pub struct SyncSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 100))]
     pub depends_on: Vec<DependencyReference>,
+    /// Waits until everything that was applied is healthy, before anything is pruned and before the revision counts as applied.
+    /// Default false.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub wait: bool,
+    /// Objects whose health is waited for, too, whoever owns them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100))]
+    pub health_checks: Vec<HealthCheckReference>,
+    /// How the health of kinds is judged that have a way of their own to tell it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 50))]
+    pub health_check_exprs: Vec<HealthCheckExprs>,
     /// Neither applies, nor reverts, nor prunes.
     #[serde(default)]
     pub suspend: bool,
@@ -91,6 +104,49 @@ pub struct SourceReference {
     pub namespace: Option<String>,
 }
 
+/// An object whose health is waited for.
+#[derive(Deserialize, Serialize, Clone, Debug, JsonSchema, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct HealthCheckReference {
+    /// As in a manifest: `apps/v1`.
+    #[schemars(length(min = 1, max = 316))]
+    pub api_version: String,
+    /// As in a manifest: `Deployment`.
+    #[schemars(length(min = 1, max = 63))]
+    pub kind: String,
+    /// Its name.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// Its namespace. Default: the Sync's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub namespace: Option<String>,
+}
+
+/// CEL expressions over the fields of an object, that tell its health. `inProgress`, `failed` and `current` are asked in this
+/// order, and the first that is true decides; if none is, the object is in progress.
+#[derive(Deserialize, Serialize, Clone, Debug, JsonSchema, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct HealthCheckExprs {
+    /// Of the objects that are judged so: `cert-manager.io/v1`. Versions of a kind are not told apart.
+    #[schemars(length(min = 1, max = 316))]
+    pub api_version: String,
+    /// Of the objects that are judged so.
+    #[schemars(length(min = 1, max = 63))]
+    pub kind: String,
+    /// True when it is healthy.
+    #[schemars(length(min = 1, max = 4096))]
+    pub current: String,
+    /// True while waiting may help.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 4096))]
+    pub in_progress: Option<String>,
+    /// True when waiting does not help.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 4096))]
+    pub failed: Option<String>,
+}
+
 /// A Sync that another one depends on.
 #[derive(Deserialize, Serialize, Clone, Debug, JsonSchema, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
@@ -102,6 +158,11 @@ pub struct DependencyReference {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]
     pub namespace: Option<String>,
+    /// A CEL expression over `dep`, the other Sync, and `self`, this one, that is true when the other one is ready. It takes
+    /// the place of what is asked of it otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 4096))]
+    pub ready_expr: Option<String>,
 }
 
 #[derive(Deserialize, Serialize, Clone, Copy, Debug, JsonSchema, PartialEq, Eq)]
@@ -143,6 +204,10 @@ pub struct PrunePolicy {
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     #[schemars(transform = schema::set)]
     pub allow_kinds: BTreeSet<String>,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 fn default_interval() -> Duration {

@@ -2,6 +2,7 @@
 //!
 //! Knows requests and their answers, and turns both into values of `plan`. Must not decide anything.
 
+mod bodies;
 mod connect;
 mod counted;
 mod discovery;

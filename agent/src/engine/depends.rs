@@ -67,31 +67,41 @@ impl Engine {
         }
         let cycle = cycle(&key(&*entry.object), |at| self.syncs.get(at).map(|e| needs(&e.object)).unwrap_or_default());
         let source = source(&entry.object);
-        let dependency = |key: SyncKey| {
+        let dependency = |(key, need): (SyncKey, &api::DependencyReference)| {
             let other = self.syncs.get(&key);
             let revision = match other {
                 Some(other) if self::source(&other.object) != source => Follows::Another,
                 Some(other) if other.settled >= Some(sequence) => Follows::Done,
                 _ => Follows::NotYet(self.inventories.get(&key).and_then(|inventory| inventory.spec.read.clone())),
             };
-            Dependency { sync: other.map(|other| Arc::clone(&other.object)), revision, key }
+            let sync = other.map(|other| Arc::clone(&other.object));
+            Dependency { sync, ready_expr: need.ready_expr.clone(), revision, key }
         };
-        Needs { dependencies: needed.into_iter().map(dependency).collect(), cycle }
+        let dependencies = needed.into_iter().zip(&entry.object.spec.depends_on).map(dependency).collect();
+        Needs { dependencies, cycle }
     }
 
     /// A Sync came, went, or changed: those that wait for it look again, if that can make a difference to them.
     pub(super) fn wake_dependents(&mut self, key: &SyncKey, before: Option<&Sync>) {
         let now = self.syncs.get(key).map(|entry| &*entry.object);
         let same = matches!((before, now), (Some(before), Some(now)) if stand_alike(before, now));
-        if !same {
-            self.wake_all_dependents(key);
+        match same {
+            false => self.wake_all_dependents(key),
+            // An expression may look at anything.
+            true => self.wake_dependents_that(key, |need| need.ready_expr.is_some()),
         }
     }
 
     /// Those that wait for a Sync look again.
     pub(super) fn wake_all_dependents(&mut self, key: &SyncKey) {
+        self.wake_dependents_that(key, |_| true);
+    }
+
+    fn wake_dependents_that(&mut self, key: &SyncKey, of: impl Fn(&api::DependencyReference) -> bool) {
         let waits = |entry: &&mut SyncEntry| {
-            (entry.schedule.is_waiting() || entry.schedule.is_running()) && needs(&entry.object).contains(key)
+            let mut names = needs(&entry.object).into_iter().zip(&entry.object.spec.depends_on);
+            (entry.schedule.is_waiting() || entry.schedule.is_running())
+                && names.any(|(needed, need)| needed == *key && of(need))
         };
         self.syncs.values_mut().filter(waits).for_each(|entry| entry.schedule.want(Trigger::Progress));
     }

@@ -220,7 +220,7 @@ impl Driver {
             }
             Action::Stand(stand) => {
                 let (reporting, jobs) = (self.reporting.clone(), self.jobs.clone());
-                self.job("standing".to_owned(), standing::stand(*stand, reporting, jobs));
+                self.job("standing".to_owned(), standing::stand(*stand, self.context.clone(), reporting, jobs));
             }
             Action::Warn(warning) => {
                 self.context.metrics.fought(&super::key(&*warning.sync));

@@ -6,17 +6,19 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::mpsc;
+use towline_plan::inventory::Inventory as Owned;
 use towline_plan::object::{ObjectId, SyncKey};
 
 use super::members::Hold;
 use super::passing::{Reporting, report_written};
 use super::sync::{SyncEntry, settings};
 use super::{Action, Engine, Event, Moment, caught, key};
-use crate::api::{self, ResourceExt as _, Sync};
+use crate::api::{self, Inventory, ResourceExt as _, Sync};
 use crate::cluster::EventKind;
+use crate::pass::{Context, health};
 use crate::report::{self, News};
 
-/// How long after a write that failed it is tried again: long enough not to press an API server that is down.
+/// How long after a write there is another: health may go up and down, and an API server that is down is not to be pressed.
 const SAY_AGAIN: SignedDuration = SignedDuration::from_secs(5);
 /// Objects named one by one in a message: as many as a person reads.
 const NAMED_MAX: usize = 10;
@@ -25,14 +27,25 @@ const NAMED_MAX: usize = 10;
 #[derive(Debug, Default)]
 pub(super) struct Standing {
     is_underway: bool,
+    /// The health of something moved since it was last looked at.
+    is_moved: bool,
     /// Not before this moment: the last write failed.
     after: Option<Timestamp>,
+}
+
+impl Standing {
+    /// The health of something moved.
+    pub(super) fn look(&mut self) {
+        self.is_moved = true;
+    }
 }
 
 /// Something to say.
 pub struct Stand {
     pub sync: Arc<Sync>,
     pub fights: Option<String>,
+    /// Of which the health is to be said anew.
+    pub owned: Option<Inventory>,
 }
 
 /// What others fight over, in words.
@@ -58,7 +71,8 @@ impl SyncEntry {
     /// Whether its status does not say how it stands.
     fn is_unsaid(&self) -> bool {
         let is_fought = self.fights.going_on().next().is_some();
-        self.object.spec.suspend != has(&self.object, api::SUSPENDED)
+        (self.standing.is_moved && health::is_asked(&self.object.spec))
+            || self.object.spec.suspend != has(&self.object, api::SUSPENDED)
             || is_fought != has(&self.object, api::DRIFT_REPEATED)
     }
 
@@ -84,12 +98,14 @@ impl SyncEntry {
 
 impl Engine {
     pub(super) fn start_standings(&mut self, at: Moment, actions: &mut Vec<Action>) {
-        for entry in self.syncs.values_mut().filter(|entry| entry.hold == Hold::Own) {
+        for (key, entry) in self.syncs.iter_mut().filter(|(_, entry)| entry.hold == Hold::Own) {
             entry.peace(at.now);
             if entry.is_to_stand() && entry.standing.after.is_none_or(|after| after <= at.now) {
                 entry.standing.is_underway = true;
+                let is_moved = std::mem::take(&mut entry.standing.is_moved);
+                let owned = self.inventories.get(key).filter(|_| is_moved).cloned();
                 let fights = all_fights(entry);
-                actions.push(Action::Stand(Box::new(Stand { sync: Arc::clone(&entry.object), fights })));
+                actions.push(Action::Stand(Box::new(Stand { sync: Arc::clone(&entry.object), fights, owned })));
             }
         }
     }
@@ -97,7 +113,8 @@ impl Engine {
     pub(super) fn stood(&mut self, key: &SyncKey, stood: Stood, at: Moment, actions: &mut Vec<Action>) {
         let Some(entry) = self.syncs.get_mut(key).filter(|entry| entry.object.uid() == stood.uid) else { return };
         entry.standing.is_underway = false;
-        entry.standing.after = stood.written.is_none().then(|| at.now.saturating_add(SAY_AGAIN).unwrap_or(at.now));
+        // Not more often than a person could read it, and later where it could not be written.
+        entry.standing.after = Some(at.now.saturating_add(SAY_AGAIN).unwrap_or(at.now));
         if let Some(written) = stood.written.filter(|written| written.uid() == stood.uid) {
             self.sync_applied(*written, at, actions);
         }
@@ -114,11 +131,13 @@ pub struct Stood {
 }
 
 /// Says how a Sync stands. Somebody else's write in between is not written over: it may be newer.
-pub(super) async fn stand(stand: Stand, reporting: Reporting, events: mpsc::Sender<Event>) {
-    let Stand { sync, fights } = stand;
+pub(super) async fn stand(stand: Stand, context: Context, reporting: Reporting, events: mpsc::Sender<Event>) {
+    let Stand { sync, fights, owned } = stand;
     let (key, uid) = (key(&*sync), sync.uid());
     let work = async {
-        let status = report::standing(&sync, fights.as_deref(), Timestamp::now());
+        let owned = owned.and_then(|i| Owned::from_lines(&i.spec.entries, &i.spec.digest).ok());
+        let healthy = owned.and_then(|owned| health::between(&context, &sync, &owned));
+        let status = report::standing(&sync, fights.as_deref(), healthy, Timestamp::now());
         if report::news(sync.status.as_ref(), &status) == News::None {
             return Some(Box::new((*sync).clone()));
         }

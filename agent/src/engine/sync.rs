@@ -233,8 +233,8 @@ impl Engine {
             Movement::Progress if entry.schedule.is_waiting() || entry.schedule.is_running() => {
                 entry.schedule.want(Trigger::Progress);
             }
-            // Nobody waits for it.
-            Movement::Progress => {}
+            // Nobody waits for it; the condition may have to say it.
+            Movement::Progress => entry.standing.look(),
             Movement::Awaited => entry.schedule.want(Trigger::Progress),
         }
     }
@@ -271,8 +271,13 @@ impl Engine {
             End::Failed(Failure { reason: Reason::DependencyCycle, .. }) => {
                 Ended::Waiting { bounded: false, blind: false }
             }
+            End::Failed(Failure { reason: Reason::HealthCheckFailed, .. }) => Ended::Overdue,
             End::Failed(failure) => Ended::Failed { retryable: failure.retryable },
-            End::Waiting(waits) => Ended::Waiting { bounded: waits.iter().any(Wait::is_bounded), blind: false },
+            End::Waiting(waits) => Ended::Waiting {
+                bounded: waits.iter().any(Wait::is_bounded),
+                // What cannot be watched is read again.
+                blind: waits.iter().any(|wait| matches!(wait, Wait::Healthy(_))),
+            },
             End::Superseded => Ended::Superseded,
             // It is there until whoever else holds it lets go.
             End::Left(_) => Ended::Succeeded,

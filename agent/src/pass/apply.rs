@@ -22,8 +22,8 @@ use towline_plan::watched::Scope;
 use super::inventory::{self, Loaded, Lost};
 use super::outcome::{Action, Deed, End, Failure};
 use super::prune::Left;
-use super::{Context, Pass, observe};
-use crate::api::Inventory;
+use super::{Context, Pass, health, observe};
+use crate::api::{Inventory, Verdict};
 use crate::cluster::{Applied, CONCURRENT_REQUESTS, RequestError, Served, locked};
 use crate::metrics::Stage as Timed;
 
@@ -45,6 +45,8 @@ pub(super) struct Done {
     pub record: Option<Inventory>,
     pub rebuilt: Option<String>,
     pub lost: Option<Lost>,
+    /// What the Healthy condition says, where anybody looked.
+    pub healthy: Option<Verdict>,
 }
 
 /// One pass's writes, as they go on.
@@ -97,18 +99,32 @@ pub(super) async fn apply(
     let mut left = Left::default();
     let whole = work.stages(&plan, &mut left).await;
     drop(timing);
-    if whole && !pass.halt.is_cancelled() {
+    let steps = plan.stages().iter().flat_map(|(_, steps)| steps);
+    let applied = steps.map(|step| (&step.desired.id, step.desired.version.as_str()));
+    let looked = match whole && !pass.halt.is_cancelled() {
+        true => health::look(cx, pass, &work.served, applied, redactor).await,
+        false => Ok(None),
+    };
+    let (healthy, unwell) = match looked {
+        Ok(Some(looked)) => (Some(looked.verdict), looked.end),
+        Ok(None) => (None, None),
+        Err(failure) => (None, Some(End::Failed(failure))),
+    };
+    // What takes the place of something has to work before that goes.
+    if whole && unwell.is_none() && !pass.halt.is_cancelled() {
         left = work.prune(&plan).await;
     }
     let end = if pass.halt.is_cancelled() {
         End::Superseded
+    } else if let Some(unwell) = unwell {
+        unwell
     } else if !whole && left.is_nothing() {
         End::Failed(Failure::reconciliation(work.problems.join("\n")))
     } else {
         left.end(pass, plan.held(), &work.problems)
     };
     let Work { actions, left_alone, owned, .. } = work;
-    Ok(Done { end, actions, kept: left.kept, left_alone, owned, record, rebuilt, lost })
+    Ok(Done { end, actions, kept: left.kept, left_alone, owned, record, rebuilt, lost, healthy })
 }
 
 impl Work<'_> {

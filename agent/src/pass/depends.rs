@@ -6,12 +6,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use towline_plan::depends::{self, Known, Said};
+use towline_plan::health::ReadyExpr;
 use towline_plan::object::SyncKey;
 use towline_plan::wait::Wait;
 
 use super::inventory::settings_digest;
 use super::outcome::{End, Failure, Reason};
-use super::{Pass, has_at};
+use super::{Pass, blocking, has_at};
 use crate::api::{self, InventoryRead, Sync};
 
 /// What has to be ready before a Sync is applied.
@@ -34,6 +35,8 @@ pub struct Dependency {
     pub key: SyncKey,
     /// `None`: it does not exist.
     pub sync: Option<Arc<Sync>>,
+    /// Says of both whether it is ready, in place of everything else.
+    pub ready_expr: Option<String>,
     pub revision: Follows,
 }
 
@@ -65,7 +68,7 @@ pub(super) async fn blocked(pass: &Pass) -> Result<Option<End>, Failure> {
     let mut wanting = Vec::new();
     for dependency in &pass.needs.dependencies {
         let known = match &dependency.sync {
-            Some(sync) => Some(known(pass, sync, &dependency.revision).await?),
+            Some(sync) => Some(known(pass, sync, dependency).await?),
             None => None,
         };
         wanting.extend(depends::wanting(known.as_ref()).map(|why| (dependency.key.clone(), why)));
@@ -73,9 +76,13 @@ pub(super) async fn blocked(pass: &Pass) -> Result<Option<End>, Failure> {
     Ok((!wanting.is_empty()).then(|| End::Waiting(vec![Wait::Dependencies(wanting)])))
 }
 
-async fn known(pass: &Pass, sync: &Sync, revision: &Follows) -> Result<Known, Failure> {
+async fn known(pass: &Pass, sync: &Arc<Sync>, dependency: &Dependency) -> Result<Known, Failure> {
     let ready = said(sync);
-    let current = match revision {
+    let expression = match &dependency.ready_expr {
+        Some(text) => Some(evaluate(text.clone(), Arc::clone(sync), Arc::clone(&pass.sync)).await?),
+        None => None,
+    };
+    let current = match &dependency.revision {
         Follows::Another | Follows::Done => true,
         // Only what would be ready otherwise is worth the look.
         Follows::NotYet(Some(read)) if ready.as_ref().is_some_and(|said| said.is_true) => {
@@ -84,5 +91,16 @@ async fn known(pass: &Pass, sync: &Sync, revision: &Follows) -> Result<Known, Fa
         }
         Follows::NotYet(_) => false,
     };
-    Ok(Known { ready, current, suspended: sync.spec.suspend })
+    Ok(Known { ready, current, suspended: sync.spec.suspend, expression })
+}
+
+/// Expressions may take a while: not on a thread that others wait for.
+async fn evaluate(text: String, dep: Arc<Sync>, this: Arc<Sync>) -> Result<Result<bool, String>, Failure> {
+    blocking(move || {
+        let invalid = |message| Failure { reason: Reason::InvalidCelExpression, message, retryable: false };
+        let expression = ReadyExpr::compile(&text).map_err(|error| invalid(format!("dependsOn: {error}")))?;
+        let value = |sync: &Sync| serde_json::to_value(sync).unwrap_or_default();
+        Ok(expression.is_ready(&value(&dep), &value(&this)).map_err(|error| error.to_string()))
+    })
+    .await
 }

@@ -201,7 +201,7 @@ pub(super) async fn claim(
 
 /// Writes what the pass came to. What was read is recorded only by a pass that succeeded.
 pub(super) async fn settle(cx: &Context, pass: &Pass, done: Done, tree: Option<&Tree>) -> Result<Outcome, Failure> {
-    let Done { mut end, actions, kept, left_alone, owned, record, rebuilt, lost } = done;
+    let Done { mut end, actions, kept, left_alone, owned, record, rebuilt, lost, healthy } = done;
     let read = match (&end, tree) {
         (End::Succeeded, Some(tree)) => {
             let paths = tree.read.iter().map(|r| (r.path.clone(), r.id.clone())).collect();
@@ -228,7 +228,7 @@ pub(super) async fn settle(cx: &Context, pass: &Pass, done: Done, tree: Option<&
         }
     };
     let rebuilt = lost.map(|problem| problem.to_string());
-    Ok(Outcome { end, actions, kept, left_alone, inventory, rebuilt, unwatched: Vec::new() })
+    Ok(Outcome { end, actions, kept, left_alone, inventory, rebuilt, healthy, unwatched: Vec::new() })
 }
 
 /// Over what decides, besides the files, what a pass renders.

@@ -6,6 +6,7 @@
 mod apply;
 mod barrier;
 mod depends;
+pub mod health;
 mod inventory;
 mod observe;
 mod outcome;
@@ -187,6 +188,8 @@ async fn stages(cx: &Context, pass: &Pass) -> Result<Outcome, Failure> {
     };
     drop(timing);
     let timing = cx.metrics.time(Stage::Observe);
+    // Before anything is watched, or it would be listed twice.
+    cx.watches.judge_by(&pass.key, &health::rules(spec)?);
     let owned = inventory::load(cx, pass, &desired).await?;
     let brings = barrier::brings(&desired);
     let observed = match &blocked {
@@ -220,11 +223,13 @@ async fn stages(cx: &Context, pass: &Pass) -> Result<Outcome, Failure> {
     }
     let plan = check(plan, ceiling(pass)?, owned.rebuilt.as_deref());
     drop(timing);
+    let kinds_served = Arc::clone(&served);
     let outcome = Box::pin(apply::apply(cx, pass, served, owned, plan, &redactor)).await?;
     let _timing = cx.metrics.time(Stage::Settle);
     // What is owned from here on is what has to be watched; of what was pruned the watches may end.
     let scopes: BTreeSet<Scope> = outcome.owned.0.keys().map(|id| cx.watches.scope_of(id)).collect();
-    cx.watches.keep(&pass.key, &scopes);
+    let named = health::scopes(&pass.sync, &kinds_served, &outcome.owned);
+    cx.watches.keep(&pass.key, &scopes.iter().cloned().chain(named).collect());
     let outcome = inventory::settle(cx, pass, outcome, Some(&tree)).await?;
     Ok(Outcome { unwatched: unwatched(cx, pass, scopes, &redactor), ..outcome })
 }

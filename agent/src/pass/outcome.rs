@@ -6,7 +6,7 @@ use towline_plan::manifest::Mistake;
 use towline_plan::object::{GroupKind, ObjectId};
 use towline_plan::wait::Wait;
 
-use crate::api::Inventory;
+use crate::api::{Inventory, Verdict};
 use crate::cluster::RequestError;
 use crate::mirror::ReadError;
 
@@ -60,6 +60,10 @@ pub enum Reason {
     Timeout,
     /// It depends on itself, through others or not.
     DependencyCycle,
+    /// What was applied is not healthy, and waiting does not help or has not helped in time.
+    HealthCheckFailed,
+    /// An expression of the spec cannot be used.
+    InvalidCelExpression,
 }
 
 impl Reason {
@@ -72,6 +76,8 @@ impl Reason {
             Self::PruneFailed => "PruneFailed",
             Self::Timeout => "Timeout",
             Self::DependencyCycle => "DependencyCycle",
+            Self::HealthCheckFailed => "HealthCheckFailed",
+            Self::InvalidCelExpression => "InvalidCELExpression",
         }
     }
 }
@@ -193,6 +199,8 @@ pub struct Outcome {
     pub inventory: Option<Inventory>,
     /// The inventory was rebuilt in this pass: what was wrong with the old one.
     pub rebuilt: Option<String>,
+    /// What the Healthy condition says of it, where the pass looked.
+    pub healthy: Option<Verdict>,
     /// Kinds in use that cannot be watched, and why: drift of these is found at the interval only.
     pub unwatched: Vec<(GroupKind, String)>,
 }
@@ -201,7 +209,16 @@ impl Outcome {
     #[must_use]
     pub fn untouched() -> Self {
         let (actions, kept, unwatched) = (Vec::new(), Vec::new(), Vec::new());
-        Self { end: End::Untouched, actions, kept, left_alone: Vec::new(), inventory: None, rebuilt: None, unwatched }
+        Self {
+            end: End::Untouched,
+            actions,
+            kept,
+            left_alone: Vec::new(),
+            inventory: None,
+            rebuilt: None,
+            healthy: None,
+            unwatched,
+        }
     }
 
     /// A pass that did nothing, of a Sync whose inventory is as it was.

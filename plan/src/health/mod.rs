@@ -103,7 +103,9 @@ impl Health {
         Self::new(Status::Failed, reason, message)
     }
 
-    fn unknown(reason: impl Into<Cow<'static, str>>, message: impl Into<Cow<'static, str>>) -> Self {
+    /// It cannot be told, and why.
+    #[must_use]
+    pub fn unknown(reason: impl Into<Cow<'static, str>>, message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(Status::Unknown, reason, message)
     }
 

@@ -148,7 +148,7 @@ fn step(world: &mut World, jobs: &mut Jobs, what: u8, pick: u8) {
             let Action::Stand(stand) = jobs.stands.remove(0) else { return };
             let mut written = world.sync(&stand.sync.name_any(), "s", json!({"suspend": stand.sync.spec.suspend}));
             written.metadata.uid = stand.sync.uid();
-            written.status = Some(crate::report::standing(&stand.sync, stand.fights.as_deref(), world.now));
+            written.status = Some(crate::report::standing(&stand.sync, stand.fights.as_deref(), None, world.now));
             let written = Some(Box::new(written)).filter(|_| pick.is_multiple_of(2));
             let stood = standing::Stood { uid: stand.sync.uid(), written };
             world.handle(Event::Stood { sync: key(&stand.sync.name_any()), stood })

@@ -259,7 +259,7 @@ impl World {
         let stand = stand.unwrap_or_else(|| panic!("nothing to say in {:?}", words(actions)));
         let mut written = (*stand.sync).clone();
         written.metadata.resource_version = Some(self.version());
-        written.status = Some(crate::report::standing(&stand.sync, stand.fights.as_deref(), self.now));
+        written.status = Some(crate::report::standing(&stand.sync, stand.fights.as_deref(), None, self.now));
         let stood = standing::Stood { uid: written.uid(), written: is_written.then(|| Box::new(written)) };
         self.handle(Event::Stood { sync: key(&stand.sync.name_any()), stood })
     }
