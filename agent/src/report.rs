@@ -3,6 +3,10 @@
 //! Pure: everything said is derived from what was done. Nothing here claims more than the outcome does, and a failed pass is
 //! announced everywhere.
 
+mod standing;
+
+pub use standing::{standing, suspension};
+
 use crate::api::ResourceExt as _;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -15,15 +19,12 @@ use towline_proto::report::{ChangeEvent, EventKind, ObjectChange};
 
 use crate::api::{self, ConditionStatus, Conditions, HistoryEntry, InventoryReference, Sync, SyncStatus, Verdict};
 use crate::cluster;
-use crate::pass::{Action, Deed, End, Failure, Outcome, Pass, health};
+use crate::pass::{Action, Deed, End, Failure, Outcome, Pass};
 
 /// History entries kept in a status, as Flux keeps them.
 const HISTORY_MAX: usize = 10;
 /// Objects named one by one in a message; the rest is counted.
 const NAMED_MAX: usize = 10;
-
-/// What a suspended Sync says of itself.
-const SUSPENDED_TEXT: &str = "neither applied, nor reverted, nor pruned while spec.suspend is set";
 
 /// A Kubernetes Event to publish.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -175,7 +176,7 @@ pub fn status(pass: &Pass, outcome: &Outcome, now: Timestamp) -> SyncStatus {
     }
     let reason = verdict.reason.clone();
     conditions.set(api::READY, verdict, generation, now);
-    stand(&mut conditions, &pass.sync, pass.fights.as_deref(), outcome.healthy.clone(), now);
+    standing::stand(&mut conditions, &pass.sync, pass.fights.as_deref(), outcome.healthy.clone(), now);
     status.conditions = conditions.0;
     status.observed_generation = generation;
     let revision = Some(pass.revision.name.clone());
@@ -201,51 +202,6 @@ pub fn status(pass: &Pass, outcome: &Outcome, now: Timestamp) -> SyncStatus {
         );
     }
     status
-}
-
-/// The conditions that hold between passes, too.
-fn stand(conditions: &mut Conditions, sync: &Sync, fights: Option<&str>, healthy: Option<Verdict>, now: Timestamp) {
-    if !health::is_asked(&sync.spec) {
-        conditions.clear(api::HEALTHY);
-    } else if let Some(healthy) = healthy {
-        conditions.set(api::HEALTHY, healthy, sync.metadata.generation, now);
-    }
-    let holds = |reason: &str, message: &str| Verdict {
-        status: ConditionStatus::True,
-        reason: reason.to_owned(),
-        message: message.to_owned(),
-    };
-    let suspended = sync.spec.suspend.then(|| holds("Suspended", SUSPENDED_TEXT));
-    let fought = fights.map(|fights| holds("ChangedByOthers", fights));
-    for (kind, verdict) in [(api::SUSPENDED, suspended), (api::DRIFT_REPEATED, fought)] {
-        match verdict {
-            Some(verdict) => conditions.set(kind, verdict, sync.metadata.generation, now),
-            None => conditions.clear(kind),
-        }
-    }
-}
-
-/// The status of a Sync of which no pass runs now.
-#[must_use]
-pub fn standing(sync: &Sync, fights: Option<&str>, healthy: Option<Verdict>, now: Timestamp) -> SyncStatus {
-    let mut status = sync.status.clone().unwrap_or_default();
-    let mut conditions = Conditions(std::mem::take(&mut status.conditions));
-    stand(&mut conditions, sync, fights, healthy, now);
-    status.conditions = conditions.0;
-    status
-}
-
-/// What is told when a Sync is suspended or resumed, if its status says the opposite.
-#[must_use]
-pub fn suspension(sync: &Sync) -> Option<Note> {
-    let conditions = sync.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
-    let was = conditions.iter().any(|c| c.type_ == api::SUSPENDED);
-    let (reason, text) = match (was, sync.spec.suspend) {
-        (false, true) => ("Suspended", SUSPENDED_TEXT),
-        (true, false) => ("Resumed", "applied, reverted and pruned again"),
-        (true, true) | (false, false) => return None,
-    };
-    Some(Note { kind: cluster::EventKind::Normal, reason: reason.to_owned(), text: text.to_owned() })
 }
 
 /// The same again counts up and moves the time; anything else is a new line.

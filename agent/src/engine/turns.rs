@@ -102,10 +102,9 @@ mod tests {
         let turns = Turns { long: Duration::from_millis(20), ..Turns::new(8, 24) };
         let hang = |_| {
             let turns = turns.clone();
-            tokio::spawn(async move { turns.turn(Urgency::Now).await.work(std::future::pending::<()>()).await })
+            async move { turns.turn(Urgency::Now).await.work(std::future::pending::<()>()).await }
         };
-        let hanging: Vec<_> = (0..8).map(hang).collect();
-        tokio::task::yield_now().await;
+        let hanging = futures::future::join_all((0..8).map(hang));
         let done = Arc::new(AtomicUsize::new(0));
         let work = |n: usize| {
             let (turns, done) = (turns.clone(), Arc::clone(&done));
@@ -114,9 +113,12 @@ mod tests {
             async move { turns.turn(urgency).await.work(count).await }
         };
         let all = futures::future::join_all((0..100).map(work));
-        tokio::time::timeout(PATIENCE, all).await.unwrap();
+        tokio::select! {
+            biased;
+            _ = hanging => panic!("what hangs has ended"),
+            done = tokio::time::timeout(PATIENCE, all) => drop(done.unwrap()),
+        }
         assert_eq!(done.load(Ordering::Relaxed), 100);
-        hanging.iter().for_each(|task| task.abort());
     }
 
     #[tokio::test]
