@@ -123,6 +123,10 @@ impl Watched {
     pub fn applied(&mut self, scope: &Scope, id: ObjectId, shown: Shown) -> News {
         let mut news = News::default();
         if scope.name.is_none() {
+            // Of what has no health nothing is waited for.
+            if shown.health.is_some() {
+                news.progressed.extend(self.catches_up(&id, &shown.live));
+            }
             news.drifted.extend(self.compared(&id, &shown.live));
             news.drifted.extend(self.has_finished(&id, &shown));
         }
@@ -164,6 +168,15 @@ impl Watched {
         }
         *shown = new;
         news
+    }
+
+    /// Answers with the object's Sync if this is the first that the watch shows of what was applied: until then its health was
+    /// not known, and now it is, also if it is what it was before.
+    fn catches_up(&self, id: &ObjectId, live: &Live) -> Option<SyncKey> {
+        let verdict = self.verdicts.get(id)?;
+        let behind = |seen: &Live| is_newer(&verdict.resource_version, &seen.resource_version);
+        let was_behind = self.live(id).is_none_or(behind);
+        (was_behind && !behind(live)).then(|| verdict.sync.clone())
     }
 
     /// Answers with the object's Sync if it has drifted by being so.

@@ -275,3 +275,15 @@ fn a_list_verifies_what_is_unmoved_and_no_other_syncs() {
     watched.forget_scope(&other, &scope());
     assert_eq!(watched.clean(&theirs, "d"), None);
 }
+
+#[test]
+fn the_first_sight_of_what_was_applied_is_progress_though_it_is_as_healthy_as_before() {
+    let mut watched = Watched::default();
+    listed(&mut watched, vec![with_health(9, Status::Current, "well")]);
+    watched.remember(&sync(), &id(), "d", &live(10, 1));
+    assert_eq!(watched.health(&id()), None, "what is shown is older");
+    let caught_up = watched.applied(&scope(), id(), with_health(10, Status::Current, "well"));
+    assert_eq!((caught_up.progressed, caught_up.drifted), (of_us(), nobody()));
+    let later = watched.applied(&scope(), id(), with_health(11, Status::Current, "well"));
+    assert_eq!(later.progressed, nobody(), "a status update");
+}
