@@ -98,6 +98,8 @@ pub struct SyncSchedule {
     failures: u32,
     /// What passes at the offered revision wait for, if they do.
     waiting: Option<Waiting>,
+    /// Something that may be waited for has moved while a pass runs.
+    progressed: bool,
     /// Drift alone starts no pass before this moment: what it changes is fought over.
     drift_after: Option<Timestamp>,
 }
@@ -160,6 +162,7 @@ impl SyncSchedule {
             retry: None,
             failures: 0,
             waiting: None,
+            progressed: false,
             drift_after: None,
         }
     }
@@ -224,6 +227,17 @@ impl SyncSchedule {
         self.look = self.look.max(trigger.look());
     }
 
+    /// Something that a pass may wait for has moved. A pass that waits goes on; one that runs has looked too early if it ends
+    /// waiting; to any other it is nothing. Answers whether it is something to the schedule.
+    pub fn progressed(&mut self) -> bool {
+        match (self.running, self.waiting) {
+            (Some(_), _) => self.progressed = true,
+            (None, Some(_)) => self.want(Trigger::Progress),
+            (None, None) => return false,
+        }
+        true
+    }
+
     /// When the driver has to ask next: now if a pass is wanted; `None` while one runs or none can.
     #[must_use]
     pub fn next(&self, now: Timestamp) -> Option<Timestamp> {
@@ -255,6 +269,7 @@ impl SyncSchedule {
         };
         let trigger = self.wanted.take().max(drift).unwrap_or(due);
         self.retry = None;
+        self.progressed = false;
         let mut look = std::mem::replace(&mut self.look, Look::IfTouched);
         if is_full {
             look = look.max(Look::Listed);
@@ -280,6 +295,10 @@ impl SyncSchedule {
             return;
         }
         let waited = self.waiting.take();
+        let progressed = std::mem::take(&mut self.progressed);
+        if progressed && matches!(how, Ended::Waiting { .. } | Ended::Overdue) {
+            self.want(Trigger::Progress);
+        }
         // Counted from the last look at everything: passes that come more often do not put it off, and a Sync that is held
         // or fails all the time is owed one, too.
         if look >= Look::Listed {

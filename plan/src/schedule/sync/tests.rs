@@ -176,6 +176,28 @@ fn a_wait_ends_when_something_moves_or_at_the_timeout_and_a_newer_revision_ends_
 }
 
 #[test]
+fn what_moves_while_a_pass_runs_counts_only_if_the_pass_ends_waiting() {
+    let waiting = Ended::Waiting { bounded: true, blind: false };
+    let mut sync = sync();
+    sync.offer(1);
+    sync.start(at(0));
+    sync.progressed();
+    sync.ended(Ended::Succeeded, at(1), 0.5);
+    assert_eq!(sync.start(at(1)), None, "nothing waits for it");
+    assert!(!sync.progressed());
+    assert_eq!(sync.start(at(2)), None, "nor now");
+    sync.offer(2);
+    sync.start(at(3));
+    sync.progressed();
+    sync.ended(waiting, at(4), 0.5);
+    assert_eq!(sync.start(at(4)).map(|s| s.trigger), Some(Trigger::Progress), "the pass may have looked too early");
+    sync.ended(waiting, at(5), 0.5);
+    assert_eq!(sync.start(at(5)), None);
+    assert!(sync.progressed());
+    assert_eq!(sync.start(at(6)).map(|s| s.trigger), Some(Trigger::Progress));
+}
+
+#[test]
 fn a_wait_for_other_syncs_has_no_end() {
     let mut sync = sync();
     sync.offer(1);
