@@ -230,11 +230,12 @@ impl Engine {
         let Some(entry) = self.syncs.get_mut(&moved.sync) else { return };
         match moved.what {
             Movement::Drift => entry.schedule.want(Trigger::Drift),
-            Movement::Progress if entry.schedule.is_waiting() || entry.schedule.is_running() => {
-                entry.schedule.want(Trigger::Progress);
+            Movement::Progress => {
+                // Where no pass waits for it, the condition may have to say it; whether one that runs will wait is not known.
+                if !entry.schedule.progressed() || entry.schedule.is_running() {
+                    entry.standing.look();
+                }
             }
-            // Nobody waits for it; the condition may have to say it.
-            Movement::Progress => entry.standing.look(),
             Movement::Awaited => entry.schedule.want(Trigger::Progress),
         }
     }
