@@ -1,7 +1,7 @@
 //! What is counted: all families, and what is recorded where something ends. `docs/operations-agent.md` says what each is for.
 //!
 //! Knows names, units and labels. Labels have few values, none of them secret: words of closed lists, hosts of sources (at most
-//! [`HOSTS_MAX`]), and names of our own objects, whose series go when the object does (`objects`). Must not decide anything.
+//! `HOSTS_MAX`), and names of our own objects, whose series go when the object does (`objects`). Must not decide anything.
 
 mod objects;
 mod queues;
