@@ -4,7 +4,7 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
@@ -14,6 +14,8 @@ use crate::wait::wait_until;
 
 /// How much of a log an error shows.
 const TAIL_LINES: usize = 40;
+/// How long the threads of a program may take to stop: each of them a moment, of which a busy machine has few to give.
+const STOPPED_PATIENCE: Duration = Duration::from_secs(30);
 
 pub struct Process {
     name: String,
@@ -104,9 +106,23 @@ impl Process {
         ended.map_err(|failure| Failure::new("end a process", format!("{failure}; its log:\n{}", self.log_tail())))
     }
 
-    /// SIGSTOP: it holds its connections and does nothing.
+    /// SIGSTOP: it holds its connections and does nothing. Returns when that is so: the kernel stops one thread after the other,
+    /// and a server of many threads can still answer meanwhile.
     pub fn stop(&self) {
         self.signal(Signal::STOP);
+        let deadline = Instant::now() + STOPPED_PATIENCE;
+        while !self.is_stopped() {
+            assert!(Instant::now() < deadline, "{} does not stop", self.name);
+            std::thread::yield_now();
+        }
+    }
+
+    /// Whether no thread of it runs: all are stopped, or it has ended.
+    fn is_stopped(&self) -> bool {
+        let Ok(threads) = fs::read_dir(format!("/proc/{}/task", self.pid())) else { return true };
+        let state = |stat: String| stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+        let states = threads.flatten().filter_map(|thread| fs::read_to_string(thread.path().join("stat")).ok());
+        states.filter_map(state).all(|state| matches!(state, 'T' | 't' | 'Z' | 'X'))
     }
 
     /// SIGCONT: it goes on after [`Process::stop`].
