@@ -9,6 +9,7 @@ use serde_json::Value;
 use towline_plan::health::PodSelector;
 use towline_plan::object::ObjectId;
 
+use super::shown::whole;
 use super::{Cluster, RequestError, Served, bounded};
 
 /// Pods of one workload that are looked at: those of a large DaemonSet. What is wrong with more is wrong with these.
@@ -33,17 +34,10 @@ impl Cluster {
     /// # Errors
     /// The API server does not answer or does not allow it.
     pub async fn pods(&self, of: &PodSelector) -> Result<Vec<Value>, RequestError> {
-        let client = self.acting.client.clone();
-        let api: Api<DynamicObject> = Api::namespaced_with(client, of.namespace(), &ApiResource::erase::<Pod>(&()));
+        let (client, resource) = (self.acting.client.clone(), ApiResource::erase::<Pod>(&()));
+        let api: Api<DynamicObject> = Api::namespaced_with(client, of.namespace(), &resource);
         let params = ListParams::default().labels(&of.to_string()).limit(PODS_MAX);
         let pods = bounded(|| format!("listing the Pods {of} in {}", of.namespace()), api.list(&params)).await?;
-        let whole = |pod: DynamicObject| {
-            let mut pod = serde_json::to_value(pod).unwrap_or_default();
-            // In a list the server leaves these out.
-            pod["apiVersion"] = Value::from("v1");
-            pod["kind"] = Value::from("Pod");
-            pod
-        };
-        Ok(pods.items.into_iter().map(whole).collect())
+        Ok(pods.items.into_iter().map(|pod| whole(pod.data, pod.metadata, &resource)).collect())
     }
 }

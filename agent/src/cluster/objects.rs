@@ -7,12 +7,10 @@ use kube::core::DynamicObject;
 use serde_json::Value;
 use towline_plan::adopt;
 use towline_plan::desired::Desired;
-use towline_plan::health::{Health, HealthRules};
 use towline_plan::object::ObjectId;
 use towline_plan::observed::{FIELD_MANAGER, Live};
 
 use super::live::{Meta, live};
-use super::shown::unjudged;
 use super::{Cluster, RequestError, Served, bounded};
 
 /// What an apply, or the dry-run of one, answered.
@@ -107,28 +105,6 @@ impl Cluster {
             Err(error) if error.is_not_found() => Ok(None),
             Err(error) => Err(error),
         }
-    }
-
-    /// How healthy an object is, asked for: for one that cannot be watched.
-    ///
-    /// # Errors
-    /// The API server does not answer or does not allow it.
-    pub async fn health(
-        &self,
-        served: &Served,
-        id: &ObjectId,
-        version: &str,
-        rules: &HealthRules,
-    ) -> Result<Health, RequestError> {
-        let api = self.objects(served, id, version)?;
-        let object = match bounded(|| format!("looking at {id}"), api.get(&id.name)).await {
-            Err(error) if error.is_not_found() => return Ok(Health::absent()),
-            answer => answer?,
-        };
-        let rules = rules.clone();
-        let judged =
-            tokio::task::spawn_blocking(move || rules.judge(&serde_json::to_value(object).unwrap_or_default()));
-        Ok(judged.await.unwrap_or_else(|_| unjudged()))
     }
 
     /// Deletes exactly the object that was looked at. Answers whether it is gone already: finalizers, and Pods that end, take

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use futures::future::{BoxFuture, OptionFuture};
 use futures::stream::BoxStream;
 use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
-use kube::api::{Api, ListParams};
+use kube::api::Api;
 use kube::core::{ApiResource, DynamicObject, DynamicResourceScope};
 use kube::runtime::watcher::{Config, Error, Event};
 use kube::runtime::{WatchStreamExt as _, watcher};
@@ -24,17 +24,14 @@ use towline_plan::watched::{News, Scope, Shown};
 use super::listing::{Health, Listing};
 use super::live::Meta;
 use super::pods::Pods;
-use super::shown::{Brought, unjudged, whole};
+use super::shown::{Brought, unjudged};
 use super::watches::{Watches, locked};
-use super::{Cluster, RequestError, bounded};
+use super::{Cluster, RequestError};
 
 /// Objects of a page of a list with bodies: each may have some 10 KiB, and five times that while it is looked at.
 const BODIES_PAGE: u32 = 100;
 /// The same with metadata only: some 2 KiB each.
 const METADATA_PAGE: u32 = 500;
-
-/// Pods of one workload that are looked at: what is wrong with a rollout shows in any of them.
-const PODS_MAX: u32 = 100;
 
 /// A watch to run.
 pub(super) struct Watching {
@@ -173,25 +170,11 @@ impl Watching {
 
     /// The Pods of a workload. Whoever may not list them does without.
     async fn pods_of(&self, id: ObjectId, selector: PodSelector) -> (ObjectId, Vec<Value>) {
-        let text = |text: &str| text.to_owned();
-        let resource = ApiResource {
-            group: String::new(),
-            version: text("v1"),
-            api_version: text("v1"),
-            kind: text("Pod"),
-            plural: text("pods"),
-        };
-        let client = self.cluster.acting.client.clone();
-        let api: Api<DynamicObject> = Api::namespaced_with(client, selector.namespace(), &resource);
-        let params = ListParams::default().labels(&selector.to_string()).limit(PODS_MAX);
-        let pods = match bounded(|| format!("listing the Pods of {id}"), api.list(&params)).await {
-            Ok(list) => list.items,
-            Err(error) => {
-                tracing::debug!(error = %towline_daemon::error::chain(&error), "a workload is judged without its Pods");
-                Vec::new()
-            }
-        };
-        (id, pods.into_iter().map(|pod| whole(pod.data, pod.metadata, &resource)).collect())
+        let pods = self.cluster.pods(&selector).await.unwrap_or_else(|error| {
+            tracing::debug!(%id, error = %towline_daemon::error::chain(&error), "a workload is judged without its Pods");
+            Vec::new()
+        });
+        (id, pods)
     }
 
     /// Pods have told more of a workload than its own status did.
