@@ -24,6 +24,7 @@ pub mod inventory;
 pub mod letting;
 pub mod manifest;
 pub mod members;
+pub mod naming;
 pub mod object;
 pub mod observed;
 pub mod order;

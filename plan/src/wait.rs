@@ -5,10 +5,8 @@
 
 use std::fmt;
 
+use crate::naming::list;
 use crate::object::{ObjectId, SyncKey};
-
-/// Names listed one by one; the rest is counted.
-const NAMED_MAX: usize = 10;
 
 /// One thing a pass waits for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,12 +52,7 @@ fn reason(name: impl fmt::Display, why: &str) -> String {
 }
 
 fn write(f: &mut fmt::Formatter<'_>, what: &str, names: impl ExactSizeIterator<Item = String>) -> fmt::Result {
-    let more = names.len().saturating_sub(NAMED_MAX);
-    let names = names.take(NAMED_MAX).collect::<Vec<_>>().join(", ");
-    match more {
-        0 => write!(f, "waiting for {names} {what}"),
-        more => write!(f, "waiting for {names} and {more} more {what}"),
-    }
+    write!(f, "waiting for {} {what}", list(names))
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::mpsc;
 use towline_plan::inventory::Inventory as Owned;
+use towline_plan::naming::list;
 use towline_plan::object::{ObjectId, SyncKey};
 
 use super::members::Hold;
@@ -20,9 +21,6 @@ use crate::report::{self, News};
 
 /// How long after a write there is another: health may go up and down, and an API server that is down is not to be pressed.
 const SAY_AGAIN: SignedDuration = SignedDuration::from_secs(5);
-/// Objects named one by one in a message: as many as a person reads.
-const NAMED_MAX: usize = 10;
-
 /// Where the saying is.
 #[derive(Debug, Default)]
 pub(super) struct Standing {
@@ -51,10 +49,10 @@ pub struct Stand {
 /// What others fight over, in words.
 pub(super) fn fights<'a>(fights: impl Iterator<Item = (&'a ObjectId, &'a str)>) -> String {
     let all: Vec<_> = fights.map(|(id, what)| format!("{id} ({what})")).collect();
-    let more = all.len().saturating_sub(NAMED_MAX);
-    let named = all.iter().take(NAMED_MAX).cloned().collect::<Vec<_>>().join(", ");
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    format!("changed again as often as it is put right, which is done less and less often now: {named}{more}")
+    format!(
+        "changed again as often as it is put right, which is done less and less often now: {}",
+        list(all.into_iter())
+    )
 }
 
 /// The same of all fights over a Sync's objects that go on.

@@ -10,6 +10,7 @@ use futures::StreamExt as _;
 use serde_json::Value;
 use towline_plan::health::{self, Health, HealthExprs, HealthRules};
 use towline_plan::inventory::{Inventory as Owned, State};
+use towline_plan::naming::list;
 use towline_plan::object::{GroupKind, ObjectId, SyncKey, group_version};
 use towline_plan::redact::Redactor;
 use towline_plan::wait::Wait;
@@ -24,9 +25,6 @@ use crate::cluster::{CONCURRENT_REQUESTS, Listing, RequestError, Served, locked}
 /// then is looked at with the next pass.
 const SHOWN_TIMEOUT: Duration = Duration::from_secs(2);
 const SHOWN_POLL: Duration = Duration::from_millis(20);
-/// Objects named one by one in a message; the rest is counted.
-const NAMED_MAX: usize = 10;
-
 /// What a look came to.
 pub(super) struct Looked {
     /// What the Healthy condition says of it.
@@ -236,12 +234,6 @@ fn verdict(judged: &[(ObjectId, Health)]) -> Verdict {
         (ConditionStatus::Unknown, "Progressing", format!("not healthy yet: {}", names()))
     };
     Verdict { status, reason: reason.to_owned(), message }
-}
-
-fn list(names: impl ExactSizeIterator<Item = String>) -> String {
-    let more = names.len().saturating_sub(NAMED_MAX);
-    let named = names.take(NAMED_MAX).collect::<Vec<_>>().join(", ");
-    if more > 0 { format!("{named} and {more} more") } else { named }
 }
 
 /// What the Healthy condition is to say between passes, from what the watches show and nothing else; `None`: that is not

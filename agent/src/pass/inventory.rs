@@ -9,6 +9,7 @@ use crate::api::{Resource as _, ResourceExt as _};
 use towline_plan::desired::Desired;
 use towline_plan::identity::Identity;
 use towline_plan::inventory::{Entry, Inventory as Owned, InventoryError, State, namespaces};
+use towline_plan::naming::list;
 use towline_plan::object::GroupKind;
 use towline_plan::tree::Tree;
 
@@ -17,9 +18,6 @@ use super::outcome::{End, Failure, Outcome, Reason};
 use super::{Context, Pass};
 use crate::api::{self, Inventory, InventoryJudged, InventoryRead, InventorySpec, Sync};
 use crate::cluster::{Found, locked};
-
-/// Kinds named one by one in a message: as many as a person reads.
-const UNLISTED_NAMED_MAX: usize = 10;
 
 /// What a Sync owns, and the object that says so.
 pub(super) struct Loaded {
@@ -47,13 +45,8 @@ impl fmt::Display for Lost {
         if self.unlisted.is_empty() {
             return Ok(());
         }
-        let named: Vec<_> = self.unlisted.iter().take(UNLISTED_NAMED_MAX).map(ToString::to_string).collect();
-        let more = match self.unlisted.len().saturating_sub(UNLISTED_NAMED_MAX) {
-            0 => String::new(),
-            more => format!(" and {more} more kinds"),
-        };
-        let (named, who) = (named.join(", "), &self.identity);
-        write!(f, "; {who} may not list {named}{more}: what Git no longer has of these is not found again")
+        let (kinds, who) = (list(self.unlisted.iter().map(ToString::to_string)), &self.identity);
+        write!(f, "; {who} may not list {kinds}: what Git no longer has of these is not found again")
     }
 }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use towline_plan::check::{Ceiling, check};
 use towline_plan::decide::{Situation, decide};
-use towline_plan::object::ObjectId;
+use towline_plan::naming::list;
 use towline_plan::observed::{Observed, Seen};
 use towline_plan::part::PruneRules;
 use towline_plan::redact::Redactor;
@@ -16,9 +16,6 @@ use super::outcome::{End, Failure, Outcome};
 use super::{Context, Pass, apply, inventory, observe};
 use crate::api::{self, DeletionPolicy, Inventory, ResourceExt as _, Sync};
 use crate::cluster::{RequestError, locked};
-
-/// Objects named one by one in a message; the rest is counted.
-const NAMED_MAX: usize = 10;
 
 /// What a Sync says of its own deletion.
 #[must_use]
@@ -111,13 +108,13 @@ fn unknown(observed: &Observed) -> Option<Failure> {
         Seen::Unknown(why) => Some((id, why)),
         Seen::Absent | Seen::Unlabelled | Seen::Present(_) => None,
     });
-    let unknown: Vec<(&ObjectId, &String)> = unknown.collect();
-    let more = unknown.len().checked_sub(1)?;
-    let named: Vec<String> = unknown.iter().take(NAMED_MAX).map(|(id, why)| format!("{id} ({why})")).collect();
-    let count = if more < NAMED_MAX { String::new() } else { format!(" and {} more", more + 1 - NAMED_MAX) };
+    let unknown: Vec<String> = unknown.map(|(id, why)| format!("{id} ({why})")).collect();
+    if unknown.is_empty() {
+        return None;
+    }
+    let unknown = list(unknown.into_iter());
     Some(Failure::reconciliation(format!(
-        "{}{count} may still be there: the Sync stays until that is known; {WAY_OUT}",
-        named.join(", ")
+        "{unknown} may still be there: the Sync stays until that is known; {WAY_OUT}"
     )))
 }
 

@@ -1,14 +1,18 @@
 use std::sync::Arc;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
-use towline_plan::object::{GroupKind, SyncKey};
+use towline_plan::check::Held;
+use towline_plan::object::{GroupKind, ObjectId, SyncKey};
 use towline_plan::schedule::sync::{Look, Trigger};
+use towline_plan::wait::Wait;
+use towline_proto::report::EventKind;
 use towline_proto::{ClusterName, CommitId};
 
 use super::*;
-use crate::pass::{Reason, Revision};
+use crate::api::{self, ConditionStatus, Sync, SyncStatus};
+use crate::pass::{Action, Deed, End, Failure, Outcome, Pass, Reason, Revision};
 
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(1_000_000).unwrap() + SignedDuration::from_secs(seconds)
