@@ -190,7 +190,7 @@ async fn an_inventory_is_rebuilt_from_what_the_account_may_list() {
 
     world.lose_inventory().await;
     let who = format!("ServiceAccount {}/deployer may not list", world.namespace);
-    let told = world.event("InventoryRebuilt", &["it is gone", &who, "more kinds"]).await;
+    let told = world.event("InventoryRebuilt", &["it is gone", &who, "more: what Git no longer has of these"]).await;
     assert!(!told.contains("ConfigMap"), "{told}");
     let removed = world.repo.remove("b.yaml").await.unwrap();
     assert_eq!(world.deliver(&removed).await, 202);

@@ -3,7 +3,6 @@
 //! Knows stages, claims and requests. Leaves nothing to choose: what happens to an object stands in its step.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use futures::StreamExt as _;
 use towline_plan::awaited::Until;
@@ -11,29 +10,21 @@ use towline_plan::check::{CheckedPlan, Entry as StageEntry, entry};
 use towline_plan::decide::{self, Apply, ApplyStep};
 use towline_plan::desired::Desired;
 use towline_plan::inventory::{Inventory as Owned, State};
-use towline_plan::object::{GroupKind, ObjectId};
+use towline_plan::object::ObjectId;
 use towline_plan::observed::Found;
 use towline_plan::order::Stage;
 use towline_plan::policy::Ssa;
 use towline_plan::redact::Redactor;
 use towline_plan::wait::Wait;
-use towline_plan::watched::Scope;
 
 use super::inventory::{self, Loaded, Lost};
 use super::outcome::{Action, Deed, End, Failure};
 use super::prune::Left;
+use super::write::{is_write, write};
 use super::{Context, Pass, health, observe};
 use crate::api::{Inventory, Verdict};
 use crate::cluster::{Applied, CONCURRENT_REQUESTS, RequestError, Served, locked};
 use crate::metrics::Stage as Timed;
-
-/// Between two looks at a definition that is not established yet; the API server needs some 10 to 100 ms.
-const ESTABLISHED_POLL: Duration = Duration::from_millis(20);
-/// After this long without being established, a definition is reported and its objects wait for the next pass.
-const ESTABLISHED_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// How often an object may be written by others between two judgements of an apply, before its pass fails.
-const WRITTEN_MEANWHILE_MAX: usize = 5;
 
 /// What applying came to.
 pub(super) struct Done {
@@ -65,11 +56,11 @@ pub(super) struct Work<'a> {
 }
 
 /// A step with nothing left to wait for.
-struct Decided<'s> {
-    desired: &'s Desired,
-    apply: Apply,
-    take_over: bool,
-    seen: Option<Found>,
+pub(super) struct Decided<'s> {
+    pub desired: &'s Desired,
+    pub apply: Apply,
+    pub take_over: bool,
+    pub seen: Option<Found>,
 }
 
 /// Applies a plan stage by stage, then prunes. Before the first write the claims are written.
@@ -247,124 +238,6 @@ impl Work<'_> {
             }
         }
         whole
-    }
-
-    /// Waits until the definitions of a stage can be used, learns the kinds they bring, and watches those in use.
-    async fn established(&mut self, steps: &[ApplyStep], kinds: &BTreeSet<(&GroupKind, &str)>) -> bool {
-        let deadline = tokio::time::Instant::now() + ESTABLISHED_TIMEOUT;
-        let new: Vec<&ApplyStep> = steps.iter().filter(|s| s.apply != Apply::Keep).collect();
-        for step in &new {
-            let (id, version) = (&step.desired.id, &step.desired.version);
-            loop {
-                match self.cx.cluster.is_established(&self.served, id, version).await {
-                    Ok(true) => break,
-                    Ok(false) if tokio::time::Instant::now() < deadline && !self.pass.halt.is_cancelled() => {
-                        tokio::time::sleep(ESTABLISHED_POLL).await;
-                    }
-                    Ok(false) => {
-                        self.problems.push(format!("{id} is not established"));
-                        return false;
-                    }
-                    Err(error) => {
-                        self.problems.push(problem(self.redactor, id, None, &error));
-                        return false;
-                    }
-                }
-            }
-        }
-        let is_served = |served: &Served| kinds.iter().all(|(kind, version)| served.kinds.serves_in(kind, version));
-        if new.is_empty() && is_served(&self.served) {
-            return true;
-        }
-        loop {
-            match self.cx.rediscover().await {
-                Ok(served) => self.served = served,
-                Err(error) => {
-                    self.problems.push(towline_daemon::error::chain(&error));
-                    return false;
-                }
-            }
-            // Discovery runs a little behind the condition. What does not come in time is said object by object.
-            let over = tokio::time::Instant::now() >= deadline || self.pass.halt.is_cancelled();
-            if is_served(&self.served) || over {
-                break;
-            }
-            tokio::time::sleep(ESTABLISHED_POLL).await;
-        }
-        // What was not served when the watches were started. Their first lists need not be waited for: verdicts that are
-        // newer than a list outlive it.
-        let scopes: BTreeSet<Scope> = self.owned.0.keys().map(|id| self.cx.watches.scope_of(id)).collect();
-        for scope in &scopes {
-            let _ = self.cx.watches.ensure(&self.cx.cluster, &self.served, &self.pass.key, scope);
-        }
-        true
-    }
-}
-
-/// What others left on an adopted object is taken over first: the apply then removes what Git does not have.
-/// `None`: it was deleted to be created anew, and is not gone yet.
-async fn write(
-    cx: &Context,
-    pass: &Pass,
-    served: &Served,
-    step: &Decided<'_>,
-) -> Result<Option<Applied>, RequestError> {
-    if matches!(step.apply, Apply::Recreate(_)) && !delete_first(cx, pass, served, step).await? {
-        return Ok(None);
-    }
-    if step.take_over {
-        cx.cluster.take_over(served, &step.desired.id, &step.desired.version).await?;
-    }
-    apply_to(cx, served, step).await.map(Some)
-}
-
-/// Deletes exactly the object that was judged. Answers whether it is gone.
-async fn delete_first(cx: &Context, pass: &Pass, served: &Served, step: &Decided<'_>) -> Result<bool, RequestError> {
-    let (id, version) = (&step.desired.id, &step.desired.version);
-    let Some(found) = &step.seen else { return Ok(true) };
-    // Before it goes, so that its end is not missed; awaited, it is no drift.
-    cx.watches.expect(&pass.key, id, Until::Gone);
-    locked(&cx.watches.watched).forget(id);
-    match cx.cluster.delete(served, id, version, (&found.uid, &found.resource_version)).await {
-        Err(error) if error.is_not_found() => Ok(true),
-        answer => answer,
-    }
-}
-
-/// Applies to the very object that was judged: a process that was stopped and wakes creates nothing that another replica has
-/// pruned, and writes over nothing that another has written. Where it was written since, an apply is judged anew; the status of
-/// a busy object is written all the time.
-async fn apply_to(cx: &Context, served: &Served, step: &Decided<'_>) -> Result<Applied, RequestError> {
-    // What was deleted to be created anew is gone.
-    let found = step.seen.as_ref().filter(|_| !matches!(step.apply, Apply::Recreate(_)));
-    let Some(found) = found else { return cx.cluster.apply(served, step.desired, None).await };
-    // The take-over was a write, too.
-    let mut version = (!step.take_over).then(|| found.resource_version.clone());
-    for _ in 1..WRITTEN_MEANWHILE_MAX {
-        match cx.cluster.apply(served, step.desired, Some((&found.uid, version.as_deref()))).await {
-            Err(error) if error.is_conflict() => {
-                let judged = cx.cluster.dry_run(served, step.desired).await?.live;
-                if judged.uid != found.uid || judged.resource_version.is_empty() {
-                    return Err(error);
-                }
-                version = Some(judged.resource_version);
-            }
-            answer => return answer,
-        }
-    }
-    cx.cluster.apply(served, step.desired, Some((&found.uid, version.as_deref()))).await
-}
-
-fn is_write(apply: &Apply) -> bool {
-    match apply {
-        Apply::Create | Apply::Configure | Apply::Revert(_) | Apply::Recreate(_) => true,
-        Apply::AwaitEnd
-        | Apply::Keep
-        | Apply::Leave(_)
-        | Apply::WhenDefined
-        | Apply::Refuse(_)
-        | Apply::Conflict(_)
-        | Apply::HoldBack(_) => false,
     }
 }
 

@@ -6,6 +6,7 @@
 mod apply;
 mod barrier;
 mod depends;
+mod established;
 pub mod health;
 mod inventory;
 mod observe;
@@ -13,6 +14,7 @@ mod outcome;
 mod prune;
 mod teardown;
 mod verify;
+mod write;
 
 pub use barrier::peer;
 pub use depends::{Dependency, Follows, Needs};
