@@ -9,7 +9,7 @@ use kube::api::{Api, Patch, PatchParams};
 use serde_json::{Value, json};
 use towline_agent::api::Sync;
 
-use crate::world::{PATIENCE, World};
+use crate::world::{PATIENCE, World, uid};
 
 /// Everything a Sync's objects need.
 const ALL: [&str; 7] = ["get", "list", "watch", "create", "update", "patch", "delete"];
@@ -244,4 +244,43 @@ async fn where_an_account_may_not_watch_drift_is_found_at_the_interval() {
     let removed = world.repo.remove("looks/c.yaml").await.unwrap();
     assert_eq!(world.deliver(&removed).await, 202);
     world.gone("c").await;
+}
+
+/// Neither account watches more than its own objects' namespace, and only one of them is told of any one move.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_moves_between_accounts_is_let_go_of_at_once() {
+    let world = world("accounts-move", None).await;
+    // The second may not watch: that the first has the object again, only the first is shown.
+    let blind: Vec<&str> = ALL.into_iter().filter(|verb| *verb != "watch").collect();
+    for (name, verbs) in [("one", ALL.as_slice()), ("two", &blind)] {
+        world.account(name).await;
+        world.allow(world.subject(name), "configmaps", verbs).await;
+    }
+    let files = [
+        ("one/a.yaml", world.config_map("a", "1")),
+        ("one/shared.yaml", world.config_map("shared", "1")),
+        ("two/b.yaml", world.config_map("b", "1")),
+        ("two/c.yaml", world.config_map("c", "1")),
+    ];
+    let commit = world.repo.commit(&files.each_ref().map(|(path, text)| (*path, text.as_str()))).await.unwrap();
+    let everything = json!({"maxDeletions": "100%"});
+    world.sync_with(json!({}), json!({"path": "one", "serviceAccountName": "one"})).await;
+    world.another_sync("second", json!({"path": "two", "serviceAccountName": "two", "prunePolicy": everything})).await;
+    world.ready_at(&commit).await;
+    let is_ready = |status: &str, _: &str, message: &str| status == "True" && message.contains(&commit);
+    world.other_ready("second", "the second is ready", is_ready).await;
+    world.listening().await;
+    let before = uid(&world, "shared").await;
+    for (from, to, value) in [("one", "two", "2"), ("two", "one", "3"), ("one", "two", "4")] {
+        world.repo.git(&["rm", "--quiet", &format!("{from}/shared.yaml")]).await.unwrap();
+        world.push(&[(&format!("{to}/shared.yaml"), &world.config_map("shared", value))]).await;
+        world.applied("shared", value).await;
+        let (first, second): (&[&str], &[&str]) = match to {
+            "one" => (&["a", "shared"], &["b", "c"]),
+            _ => (&["a"], &["b", "c", "shared"]),
+        };
+        world.owns("fleet", first).await;
+        world.owns("second", second).await;
+        assert_eq!(uid(&world, "shared").await, before, "it was deleted on its way to {to}");
+    }
 }

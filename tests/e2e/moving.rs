@@ -1,10 +1,11 @@
 //! An object moves from one Sync to another in one commit: it is never deleted on its way, whoever passes first and whatever
 //! becomes of the other.
 
+use harness::wait_until;
 use serde_json::json;
 use towline_agent::api::Sync;
 
-use crate::world::{World, uid};
+use crate::world::{PATIENCE, World, uid};
 
 /// Two Syncs, `fleet` of `one/` and `second` of `two/`; `shared` is in the first.
 async fn two(name: &str, second: serde_json::Value) -> World {
@@ -37,6 +38,19 @@ async fn both_ready(world: &World, commit: &str) {
     world.other_ready("second", &format!("the other is ready at {commit}"), is).await;
 }
 
+impl World {
+    /// Waits until the Inventory of a Sync has exactly these ConfigMaps. Intervals are an hour away.
+    pub async fn owns(&self, sync: &str, names: &[&str]) {
+        wait_until(&format!("{sync} owns {names:?}"), PATIENCE, async || {
+            let mut owned = self.owned(sync).await;
+            owned.sort();
+            if owned == names { Ok(()) } else { Err(format!("{owned:?}")) }
+        })
+        .await
+        .unwrap();
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn to_and_fro_also_across_restarts() {
     let mut world = two("moving", json!({})).await;
@@ -55,6 +69,13 @@ async fn to_and_fro_also_across_restarts() {
         world.applied("shared", &turn.to_string()).await;
         both_ready(&world, &commit).await;
         assert_eq!(uid(&world, "shared").await, before, "it was deleted on its way in turn {turn}");
+        // Whoever had it lets it go at once.
+        let (fleet, second): (&[&str], &[&str]) = match to {
+            "one" => (&["a", "b", "shared"], &["c", "d"]),
+            _ => (&["a", "b"], &["c", "d", "shared"]),
+        };
+        world.owns("fleet", fleet).await;
+        world.owns("second", second).await;
     }
 }
 
@@ -99,10 +120,16 @@ async fn to_one_that_is_suspended() {
     world.ready_at(&commit).await;
     world.applied("shared", "1").await;
     assert!(world.owned("second").await.contains(&"shared".to_owned()), "it has claimed nothing");
+    // What it did not take meanwhile is not taken from the first.
+    world.owns("fleet", &["a", "b", "shared"]).await;
+    // A commit that is nothing to the first, which waits all the same.
+    let commit = world.push(&[("two/e.yaml", &world.config_map("e", "1"))]).await;
+    world.source_ready("the source has it", |_, _, message| message.contains(&commit)).await;
     world.edit::<Sync>("second", "operator", json!({"spec": {"suspend": false}})).await;
     world.applied("shared", "2").await;
     both_ready(&world, &commit).await;
     assert_eq!(uid(&world, "shared").await, before);
+    world.owns("fleet", &["a", "b"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -178,6 +178,33 @@ async fn two_replicas_share_the_work_and_one_takes_over_when_the_other_is_killed
     assert!(readiness.status().is_success());
 }
 
+/// Each object moves one Sync further, and neighbours are different replicas' somewhere in the ring.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_moves_between_the_syncs_of_two_replicas_is_let_go_of_at_once() {
+    const SYNCS: usize = 12;
+    let replicas = Replicas::new("replicas-moves", 2).await;
+    let world = &replicas.world;
+    let keep = |n: usize| (format!("apps/{n}/keep.yaml"), world.config_map(&format!("keep{n}"), "1"));
+    let kept: Vec<(String, String)> = (0..SYNCS).map(keep).collect();
+    world.repo.commit(&borrowed(&kept)).await.unwrap();
+    world.repo.commit(&borrowed(&files(world, SYNCS, "1"))).await.unwrap();
+    syncs(world, SYNCS, 1).await;
+    replicas.all(2 * SYNCS, "1").await;
+    let before = uids(world).await;
+    world.repo.git(&["rm", "--quiet", "apps/*/c.yaml"]).await.unwrap();
+    let next = |n: usize| (n + 1) % SYNCS;
+    let moved: Vec<(String, String)> =
+        (0..SYNCS).map(|n| (format!("apps/{}/d.yaml", next(n)), world.config_map(&format!("c{n}"), "1"))).collect();
+    let second = world.push(&borrowed(&moved)).await;
+    for n in 0..SYNCS {
+        let (moved, keep) = (format!("c{n}"), format!("keep{}", next(n)));
+        world.owns(&format!("sync-{}", next(n)), &[&moved, &keep]).await;
+    }
+    assert_eq!(uids(world).await, before, "something was deleted on its way");
+    let by: BTreeSet<usize> = replicas.passed(&second).into_values().flatten().collect();
+    assert_eq!(by.len(), 2, "nothing moved from one replica's to another's: {by:?}");
+}
+
 /// Stopped in the middle of a pass, for longer than its Lease lasts: its successor goes on and prunes what Git lets go
 /// meanwhile. When it wakes, nothing comes back.
 #[tokio::test(flavor = "multi_thread")]

@@ -55,17 +55,22 @@ impl Work<'_> {
     pub(super) async fn prune(&mut self, plan: &CheckedPlan) -> Left {
         let mut left = Left::default();
         let _timing = (!plan.prune().is_empty()).then(|| self.cx.metrics.time(Timed::Prune));
-        let mut goes = Vec::new();
+        let (mut goes, mut moves) = (Vec::new(), Vec::new());
         for step in plan.prune() {
             match &step.prune {
                 Prune::Delete { .. } if plan.held().is_some() => left.held.push(step.id.clone()),
-                Prune::Keep(why) | Prune::HandOver(why) => left.kept.push((step.id.clone(), why.clone())),
+                Prune::Keep(why) => left.kept.push((step.id.clone(), why.clone())),
+                Prune::HandOver(why) => {
+                    left.kept.push((step.id.clone(), why.clone()));
+                    moves.push(step);
+                }
                 Prune::Ask => left.unconfirmed.push(step.id.clone()),
                 Prune::Forget(why) => self.let_go(step, Some(Deed::Skipped(why.clone()))),
                 Prune::Delete { .. } | Prune::Going => goes.push(step),
             }
         }
         self.ask(plan, &left.unconfirmed).await;
+        self.hand_over(&moves).await;
         self.delete_all(&goes, &mut left).await;
         // With a definition its kind goes: its watch ends, and nothing more is asked of it.
         if plan.prune().iter().any(|s| order::stage(&s.id.kind) == Stage::Definitions)
@@ -250,6 +255,38 @@ impl Work<'_> {
                 self.cx.watches.say_awaited(&self.pass.key);
             }
         }
+    }
+
+    /// Waits for others to take these over, to let them go at once. Whose watch shows that, ours or theirs, is the same.
+    async fn hand_over(&self, moves: &[&PruneStep]) {
+        let looks: Vec<_> = moves.iter().map(|step| self.is_taken_over(step)).collect();
+        let mut looks = futures::stream::iter(looks).buffer_unordered(CONCURRENT_REQUESTS);
+        let mut is_any = false;
+        while let Some(is_taken_over) = looks.next().await {
+            is_any |= is_taken_over;
+        }
+        if is_any {
+            self.cx.watches.say_awaited(&self.pass.key);
+        }
+    }
+
+    /// Whether it has happened since it was decided about; if not, the watch will tell of it.
+    async fn is_taken_over(&self, step: &PruneStep) -> bool {
+        let (watches, id) = (&self.cx.watches, &step.id);
+        watches.expect(&self.pass.key, id, Until::HandedOver);
+        let seen = {
+            let watched = locked(&watches.watched);
+            watched.is_synced(&watches.scope_of(id)).then(|| watched.live(id).cloned())
+        };
+        let live = match seen {
+            Some(live) => live,
+            // Nothing may ever show it: at least what came until now is not missed.
+            None => match self.cx.cluster.look(&self.served, id, &step.version).await {
+                Ok(live) => live,
+                Err(_) => return false,
+            },
+        };
+        live.is_none_or(|live| live.owner.as_ref() != Some(&self.pass.key))
     }
 }
 
