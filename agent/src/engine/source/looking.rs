@@ -1,0 +1,164 @@
+//! Looking at sources: which there are, when they are fetched, and what a fetch means.
+//!
+//! Must not know how a tip becomes what Syncs work from: that is `publish`.
+
+use std::sync::Arc;
+
+use towline_plan::schedule::source::{SourceSchedule, Verdict as Tip};
+use towline_proto::CommitId;
+
+use super::wanted::{Wanted, revision_name};
+use super::{SourceEntry, interval, understand};
+use crate::api::{self, ConditionStatus, GitSource, ResourceExt as _, Verdict};
+use crate::engine::members::Role;
+use crate::engine::{Action, Engine, FetchFailure, Moment, OpenMirror, SourceKey, fetching, is_newer, key};
+use crate::pass::Revision;
+
+impl Engine {
+    pub(in crate::engine) fn source_applied(&mut self, object: GitSource, at: Moment) {
+        let key = key(&object);
+        let (interest, invalid) = match understand(&object) {
+            Ok(interest) => (Some(interest), None),
+            Err(problem) => (None, Some(problem)),
+        };
+        let (interval, suspend) = (interval(&object), object.spec.suspend);
+        let requested = object.annotations().get(api::REQUESTED_AT).cloned();
+        match self.sources.get(&key) {
+            None => {
+                let events = Some(self.events_of(interest.as_ref()));
+                let mut entry = SourceEntry {
+                    object: Arc::new(object),
+                    role: self.role_of_new(),
+                    trouble: None,
+                    asked: None,
+                    schedule: SourceSchedule::new(interval, suspend, None, at.now),
+                    invalid,
+                    interest,
+                    fetch: 0,
+                    fetched: None,
+                    revision: None,
+                    mirror: None,
+                    recovering: false,
+                    wanted: Wanted { events, ..Wanted::default() },
+                    requested,
+                    answering: None,
+                    writing: false,
+                    delivery: None,
+                    write_after: None,
+                };
+                entry.say_invalid();
+                self.sources.insert(key, entry);
+            }
+            Some(_) => {
+                let events = self.events_of(interest.as_ref());
+                let Some(entry) = self.sources.get_mut(&key).filter(|entry| is_newer(&object, &*entry.object)) else {
+                    return;
+                };
+                let changed = entry.object.spec != object.spec;
+                let asked = requested.is_some() && requested != entry.requested;
+                if entry.interest != interest || entry.object.spec.reference != object.spec.reference {
+                    // Another repository or ref: what was known of the old one says nothing of it.
+                    entry.schedule = SourceSchedule::new(interval, suspend, None, at.now);
+                    entry.schedule.poll(entry.role == Role::Owner, at.now);
+                    (entry.fetch, entry.fetched, entry.asked) = (0, None, None);
+                    (entry.wanted.tip, entry.wanted.ready) = (None, None);
+                    entry.wanted.events = Some(events);
+                }
+                entry.object = Arc::new(object);
+                (entry.interest, entry.invalid) = (interest, invalid);
+                if changed {
+                    entry.schedule.configure(interval, suspend, at.now);
+                }
+                if asked {
+                    entry.requested = requested;
+                    entry.schedule.wake(None, at.now);
+                }
+                entry.say_invalid();
+                self.follow(&key, at);
+            }
+        }
+    }
+
+    pub(in crate::engine) fn source_gone(&mut self, key: &SourceKey) {
+        self.sources.remove(key);
+    }
+
+    pub(in crate::engine) fn recovered(&mut self, source: &SourceKey, revision: Revision, mirror: OpenMirror) {
+        if let Some(entry) = self.sources.get_mut(source)
+            && entry.revision.as_ref().is_none_or(|known| known.sequence < revision.sequence)
+            && entry.object.status.as_ref().and_then(|s| s.revision.as_ref()) == Some(&revision.name)
+        {
+            entry.mirror = Some(mirror);
+            entry.revision = Some(revision);
+            (entry.trouble, entry.asked) = (None, None);
+            self.offer(source);
+        }
+    }
+
+    pub(in crate::engine) fn fetched(
+        &mut self,
+        source: &SourceKey,
+        number: u64,
+        result: Result<(OpenMirror, CommitId), FetchFailure>,
+        at: Moment,
+    ) {
+        // One that was begun for another repository or ref, or for a source of that name before, says nothing of this one.
+        let Some(entry) = self.sources.get_mut(source).filter(|entry| entry.fetch == number) else { return };
+        if entry.role != Role::Owner {
+            return self.fetched_to_follow(source, result, at);
+        }
+        entry.wanted.handled.clone_from(&entry.answering);
+        match result {
+            Ok((mirror, commit)) => {
+                entry.fetched = Some((mirror, commit.clone()));
+                let verdict = entry.schedule.fetched(&commit, at.now, at.dice);
+                if verdict == Tip::Unchanged && !entry.schedule.is_expecting() {
+                    // The event brought nothing new: what comes later does not come from its delivery.
+                    entry.delivery = None;
+                }
+                if verdict == Tip::Publish {
+                    entry.wanted.tip = Some(commit.clone());
+                }
+                if let Some(tip) = &entry.wanted.tip {
+                    let message = format!("stored artifact for revision '{}'", revision_name(&entry.object, tip));
+                    entry.wanted.ready =
+                        Some(Verdict { status: ConditionStatus::True, reason: "Succeeded".to_owned(), message });
+                }
+            }
+            Err(failure) => {
+                tracing::warn!(%source, error = failure.message, "fetch failed; the last good state stays");
+                entry.schedule.failed(failure.retryable, at.now, at.dice);
+                let reason = "GitOperationFailed".to_owned();
+                entry.wanted.ready = Some(Verdict { status: ConditionStatus::False, reason, message: failure.message });
+            }
+        }
+    }
+
+    pub(in crate::engine) fn start_fetches(&mut self, at: Moment, actions: &mut Vec<Action>) {
+        for (key, entry) in self.sources.iter_mut().filter(|(_, entry)| entry.role != Role::None) {
+            let Some(reference) = entry.reference() else { continue };
+            if entry.object.spec.suspend && !entry.recovering {
+                entry.recovering = true;
+                actions.extend(entry.recorded().map(|revision| Action::Recover {
+                    source: key.clone(),
+                    url: entry.object.spec.url.clone(),
+                    revision,
+                }));
+            }
+            if entry.writing || entry.invalid.is_some() || !entry.schedule.start(at.now) {
+                continue;
+            }
+            self.fetches += 1;
+            entry.fetch = self.fetches;
+            entry.answering.clone_from(&entry.requested);
+            actions.push(Action::Fetch(fetching::Job {
+                source: key.clone(),
+                number: entry.fetch,
+                url: entry.object.spec.url.clone(),
+                reference,
+                timeout: entry.object.spec.timeout.into(),
+                recorded: entry.recorded(),
+            }));
+        }
+    }
+}
