@@ -6,12 +6,14 @@
 mod notes;
 mod ready;
 mod sent;
+mod sources;
 mod standing;
 mod status;
 
 pub use notes::{Note, notes};
 pub use ready::{ready, waits};
 pub use sent::{changes, sync_status, told};
+pub use sources::{source_change, source_note};
 pub use standing::{standing, suspension};
 pub use status::{News, news, status, summary};
 

@@ -1,6 +1,7 @@
 //! What an agent says on NATS: signed with its own key, for one subject, and about what really happened.
 
 use async_nats::jetstream;
+use harness::git_server::Fault;
 use harness::towline::field;
 use harness::wait_until;
 use jiff::Timestamp;
@@ -55,6 +56,54 @@ async fn the_status_and_each_change_are_reported_and_signed() {
     reports.newest(streams::STATUS, &status, |opened| opened.payload::<SyncStatus>().unwrap().deleted).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_fails_is_reported_once_for_each_cause_and_so_is_its_recovery() {
+    let mut world = World::new("report-sources").await;
+    let first = world.repo.commit(&[("a.yaml", &world.config_map("a", "1"))]).await.unwrap();
+    world.sync().await;
+    world.ready_at(&first).await;
+    world.listening().await;
+    let reports = Reports::of(&world).await;
+    let updated = reports.of_source(EventKind::SourceUpdated, 1).await;
+    assert_eq!((updated[0].trigger.as_str(), updated[0].name.as_str()), ("poll", "fleet"));
+    assert_eq!(updated[0].revision, Some(format!("main@sha1:{first}")));
+    assert_eq!(updated[0].sequence, world.source().await.status.unwrap().sequence);
+
+    // It keeps failing, also over a restart: that is one report. Another cause is another one.
+    world.git.set_fault(Fault::Status(500)).await.unwrap();
+    let second = world.push(&[("a.yaml", &world.config_map("a", "2"))]).await;
+    let failed = reports.of_source(EventKind::SourceFailed, 1).await;
+    assert!(failed[0].message.contains("GitOperationFailed") && failed[0].message.contains("HTTP 500"), "{failed:?}");
+    assert_eq!((failed[0].trigger.as_str(), failed[0].delivery.clone()), ("event", Some(delivery_id(&second))));
+    assert_eq!(failed[0].revision, Some(format!("main@sha1:{first}")), "what stays in use");
+    world.event("GitOperationFailed", &["HTTP 500"]).await;
+    let before = world.git.request_count();
+    world.agent.restart().unwrap();
+    wait_until("it has failed again after the restart", PATIENCE, async || {
+        let now = world.git.request_count();
+        if now > before + 2 { Ok(()) } else { Err(format!("{now} requests, {before} before")) }
+    })
+    .await
+    .unwrap();
+    world.git.set_fault(Fault::Status(404)).await.unwrap();
+    world.request_fetch("another cause").await;
+    let failed = reports.of_source(EventKind::SourceFailed, 2).await;
+    assert!(failed[1].message.contains("HTTP 404"), "{failed:#?}");
+    let lines = world.agent.log_lines();
+    let said = lines.iter().filter(|line| field(line, "message") == Some("the source is not ready")).count();
+    assert_eq!(said, 2, "the log says it as often");
+
+    world.git.set_fault(Fault::None).await.unwrap();
+    world.request_fetch("it is back").await;
+    world.ready_at(&second).await;
+    let updated = reports.of_source(EventKind::SourceUpdated, 2).await;
+    assert_eq!(updated[1].revision, Some(format!("main@sha1:{second}")));
+    // The event was heard again after the restart, and it is what the revision came by.
+    assert_eq!((updated[1].trigger.as_str(), updated[1].delivery.clone()), ("event", Some(delivery_id(&second))));
+    world.event("NewArtifact", &[&second]).await;
+    assert_eq!(reports.of_source(EventKind::SourceFailed, 2).await.len(), 2);
+}
+
 /// A reader who has been told the agent's public key.
 pub struct Reports {
     cluster: ClusterName,
@@ -85,6 +134,27 @@ impl Reports {
         let is = |opened: &Opened| opened.payload::<ChangeEvent>().unwrap().revision == revision;
         let (change, _) = self.newest(streams::EVENTS, &subject::event(&self.cluster, EventKind::Applied), is).await;
         change.payload().unwrap()
+    }
+
+    /// All events of a kind so far, the oldest first, once there are so many.
+    async fn of_source(&self, kind: EventKind, count: usize) -> Vec<ChangeEvent> {
+        let subject = subject::event(&self.cluster, kind);
+        let stream = self.jetstream.get_stream(streams::EVENTS).await.unwrap();
+        wait_until(&format!("there are {count} reports on {subject}"), PATIENCE, async || {
+            let last = stream.get_info().await.map_err(|e| e.to_string())?.state.last_sequence;
+            let mut changes = Vec::new();
+            for sequence in 1..=last {
+                let message = stream.get_raw_message(sequence).await.map_err(|e| e.to_string())?;
+                if message.subject.as_str() == subject {
+                    let opened = envelope::open(&message.payload, &subject, &self.key).map_err(|e| e.to_string())?;
+                    changes.push(opened.payload::<ChangeEvent>().unwrap());
+                }
+            }
+            assert!(changes.len() <= count, "{changes:#?}");
+            if changes.len() == count { Ok(changes) } else { Err(format!("{changes:#?}")) }
+        })
+        .await
+        .unwrap()
     }
 
     /// The newest message of a subject, once it is the one looked for: opened, and as it came.

@@ -19,7 +19,7 @@ use towline_proto::{ClusterName, Wire as _};
 
 use super::passing::Reporting;
 use super::turns::Turns;
-use super::{Action, Engine, Event, Moment, fetching, passing, reading, standing};
+use super::{Action, Engine, Event, Moment, fetching, passing, reading, source, standing};
 use crate::bus::{Bus, BusEvent, Report};
 use crate::cluster::{Moved, ResourceEvent};
 use crate::metrics::Queue;
@@ -194,6 +194,9 @@ impl Driver {
             Action::WriteSource(write) => {
                 let (cluster, jobs) = (self.context.cluster.clone(), self.jobs.clone());
                 self.job(format!("status of source {}", write.source), fetching::write(*write, cluster, jobs));
+            }
+            Action::Tell(tell) => {
+                self.job("tell of a source".to_owned(), source::tell(*tell, self.reporting.clone()));
             }
             Action::Pass(job) => {
                 self.passing += 1;

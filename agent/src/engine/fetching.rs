@@ -14,7 +14,7 @@ use towline_proto::{CommitId, RefName};
 use super::source::{Write, status};
 use super::{Event, FetchFailure, OpenMirror, SourceKey, caught};
 use crate::api::{GitSource, ResourceExt as _};
-use crate::cluster::{Cluster, EventKind};
+use crate::cluster::Cluster;
 use crate::metrics::Metrics;
 use crate::mirror::{FetchError, Mirror};
 use crate::pass::{PANICKED, Revision};
@@ -125,10 +125,7 @@ async fn put(write: Write, cluster: &Cluster) -> Result<Box<GitSource>, String> 
         let mut new = (*object).clone();
         new.status = Some(status(&object, &wanted, Timestamp::now()));
         match cluster.write_status(&new).await {
-            Ok(written) => {
-                announce(cluster, &object, &written).await;
-                return Ok(Box::new(written));
-            }
+            Ok(written) => return Ok(Box::new(written)),
             Err(error) if error.is_conflict() => {
                 let current = cluster.read(&source.namespace, &source.name).await.map_err(|e| chain(&e))?;
                 let current = current.ok_or("the source is gone")?;
@@ -146,21 +143,4 @@ async fn put(write: Write, cluster: &Cluster) -> Result<Box<GitSource>, String> 
 /// Whether what was found for one may be written to the other: the tip of a ref is named after the ref it was found at.
 pub(super) fn is_still(judged: &GitSource, current: &GitSource) -> bool {
     (judged.uid(), judged.metadata.generation) == (current.uid(), current.metadata.generation)
-}
-
-/// A new revision and a changed Ready condition are Events; the connection to NATS going up and down is not.
-async fn announce(cluster: &Cluster, old: &GitSource, new: &GitSource) {
-    let ready = |source: &GitSource| {
-        let conditions = source.status.as_ref().map(|s| s.conditions.clone()).unwrap_or_default();
-        conditions.into_iter().find(|c| c.type_ == crate::api::READY)
-    };
-    let Some(now) = ready(new) else { return };
-    if ready(old).is_some_and(|before| before.message == now.message && before.status == now.status) {
-        return;
-    }
-    let (kind, reason) = match now.status.as_str() {
-        "True" => (EventKind::Normal, "NewArtifact"),
-        _ => (EventKind::Warning, now.reason.as_str()),
-    };
-    cluster.announce(new, kind, reason, &now.message).await;
 }

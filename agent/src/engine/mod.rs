@@ -121,6 +121,8 @@ pub enum Action {
         revision: Revision,
     },
     WriteSource(Box<source::Write>),
+    /// Tells what befell a source.
+    Tell(Box<source::Tell>),
     Pass(Box<passing::Job>),
     /// Says why a Sync does not run.
     Explain(Box<passing::Explanation>),

@@ -1,12 +1,14 @@
 //! One source within the engine: what is known of it, what it is in the middle of, and what it waits for.
 //!
-//! `looking` fetches it, `publish` makes its tip a revision, `wanted` is what its status is to say.
+//! `looking` fetches it, `publish` makes its tip a revision, `wanted` is what its status is to say, `telling` what is told of it besides.
 
 mod looking;
 mod publish;
+mod telling;
 mod wanted;
 
 pub(in crate::engine) use publish::Write;
+pub(in crate::engine) use telling::{Tell, tell};
 pub(in crate::engine) use wanted::status;
 
 use std::sync::Arc;
@@ -21,6 +23,7 @@ use super::{Moment, OpenMirror, key};
 use crate::api::{ConditionStatus, GitSource, LastEvent, Verdict};
 use crate::bus::Interest;
 use crate::pass::Revision;
+use telling::{Attempt, Told};
 use wanted::{Wanted, is_said, revision_name};
 
 /// One source.
@@ -55,6 +58,10 @@ pub(super) struct SourceEntry {
     /// The newest request for a look, and the one the running fetch began after: only that one does it answer.
     pub requested: Option<String>,
     pub answering: Option<String>,
+    /// What the last fetch began by.
+    pub attempt: Attempt,
+    /// What was told of it, or what was so when it came to this replica.
+    pub told: Told,
     /// No write before this moment: the last one failed.
     pub write_after: Option<Timestamp>,
 }
@@ -101,6 +108,7 @@ impl SourceEntry {
         self.wanted = Wanted::default();
         (self.fetch, self.recovering, self.delivery) = (0, false, None);
         (self.trouble, self.asked) = (None, None);
+        self.told = Told::of(&self.object);
         self.say_invalid();
     }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use towline_plan::schedule::source::{SourceSchedule, Verdict as Tip};
 use towline_proto::CommitId;
 
+use super::telling::{Attempt, POLL, Told};
 use super::wanted::{Wanted, revision_name};
 use super::{SourceEntry, interval, understand};
 use crate::api::{self, ConditionStatus, GitSource, ResourceExt as _, Verdict};
@@ -44,8 +45,11 @@ impl Engine {
                     answering: None,
                     writing: false,
                     delivery: None,
+                    attempt: Attempt { trigger: POLL, began: at.now },
+                    told: Told::default(),
                     write_after: None,
                 };
+                entry.told = Told::of(&entry.object);
                 entry.say_invalid();
                 self.sources.insert(key, entry);
             }
@@ -151,6 +155,7 @@ impl Engine {
             self.fetches += 1;
             entry.fetch = self.fetches;
             entry.answering.clone_from(&entry.requested);
+            entry.attempt = Attempt { trigger: entry.reason_to_look(), began: at.now };
             actions.push(Action::Fetch(fetching::Job {
                 source: key.clone(),
                 number: entry.fetch,

@@ -63,23 +63,23 @@ impl Engine {
     }
 
     pub(in crate::engine) fn start_writes(&mut self, at: Moment, actions: &mut Vec<Action>) {
-        let mut unchanged = Vec::new();
-        for (key, entry) in &mut self.sources {
-            if entry.writing || entry.write_after.is_some_and(|after| after > at.now) {
-                continue;
-            }
+        let mut written = Vec::new();
+        for (key, entry) in self.sources.iter_mut().filter(|(_, entry)| !entry.writing) {
             if !entry.is_unwritten() {
-                unchanged.push(key.clone());
-                continue;
+                written.push(key.clone());
+            } else if entry.write_after.is_none_or(|after| after <= at.now) {
+                entry.writing = true;
+                actions.push(Action::WriteSource(Box::new(Write {
+                    source: key.clone(),
+                    object: Arc::clone(&entry.object),
+                    wanted: entry.wanted.clone(),
+                })));
             }
-            entry.writing = true;
-            actions.push(Action::WriteSource(Box::new(Write {
-                source: key.clone(),
-                object: Arc::clone(&entry.object),
-                wanted: entry.wanted.clone(),
-            })));
         }
-        // After a restart the status may say already what the first fetch found.
-        unchanged.iter().for_each(|key| self.publish(key));
+        // After a restart the status may say already what the first fetch found; after a lost answer, what was written.
+        for key in written {
+            self.publish(&key);
+            self.tell(&key, at, actions);
+        }
     }
 }

@@ -32,6 +32,7 @@ impl Jobs {
             match action {
                 Action::Fetch(_) => self.fetches.push(action),
                 Action::WriteSource(_) => self.writes.push(action),
+                Action::Tell(_) => {}
                 Action::Pass(_) => self.passes.push(action),
                 Action::Explain(_) => self.explanations.push(action),
                 Action::Read(_) => self.reads.push(action),

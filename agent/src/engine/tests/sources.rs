@@ -84,6 +84,87 @@ async fn a_failed_fetch_is_said_and_the_last_revision_stays() {
     assert_eq!(words(&world.handle(drift(key("a")))), ["pass a"], "drift is reverted while Git is down");
 }
 
+/// A fetch that fails so, and its status written. Answers with what was told since the last time.
+fn failed(world: &mut World, actions: &[Action], message: &str) -> Vec<String> {
+    let failure = FetchFailure { message: message.to_owned(), retryable: true };
+    let number = fetch(actions).number;
+    let actions = world.handle(Event::Fetched { source: key("s"), number, result: Err(failure) });
+    if !actions.is_empty() {
+        world.written(&actions);
+    }
+    world.told()
+}
+
+#[tokio::test]
+async fn a_failure_is_told_once_for_each_cause_and_so_is_its_end() {
+    let mut world = World::settled();
+    assert_eq!(world.told(), ["poll NewArtifact -"]);
+    let actions = world.handle(woken("s", 2));
+    assert_eq!(failed(&mut world, &actions, "refused"), ["event GitOperationFailed delivery-2"]);
+    let again = world.wait(3);
+    assert_eq!(failed(&mut world, &again, "refused"), [""; 0], "the same cause");
+    let again = world.wait(6);
+    assert_eq!(failed(&mut world, &again, "HTTP 500"), ["event GitOperationFailed delivery-2"], "another");
+    // What the event announced is not served yet: it works again, which is told, and nothing is new.
+    let again = world.wait(20);
+    let actions = world.fetched(&again, 1);
+    world.written(&actions);
+    assert_eq!(world.told(), ["event Succeeded delivery-2"]);
+    let again = world.wait(1);
+    let actions = world.fetched(&again, 2);
+    world.written(&actions);
+    assert_eq!(world.told(), ["event NewArtifact delivery-2"]);
+    let again = world.wait(400);
+    world.fetched(&again, 2);
+    assert_eq!(world.told(), [""; 0], "a poll that finds nothing");
+    let again = world.wait(400);
+    let actions = world.fetched(&again, 3);
+    world.written(&actions);
+    assert_eq!(world.told(), ["poll NewArtifact -"]);
+}
+
+#[tokio::test]
+async fn what_was_told_before_a_restart_is_not_told_again() {
+    let mut before = World::settled();
+    let actions = before.handle(woken("s", 2));
+    failed(&mut before, &actions, "refused");
+    let mut stored = before.stored("s");
+    stored.metadata.resource_version = Some("1".to_owned());
+    let mut world = World::new();
+    world.handle(Event::Resource(ResourceEvent::Source(None, Change::Listed(vec![stored]))));
+    world.handle(Event::Resource(ResourceEvent::Sync(None, Change::Listed(Vec::new()))));
+    let start = world.handle(Event::Resource(ResourceEvent::Inventory(None, Change::Listed(Vec::new()))));
+    assert_eq!(words(&start), ["fetch s", "listen 1"]);
+    assert_eq!(failed(&mut world, &start, "refused"), [""; 0]);
+    let again = world.wait(6);
+    let actions = world.fetched(&again, 1);
+    assert_eq!(words(&actions), ["write s"]);
+    world.written(&actions);
+    assert_eq!(world.told(), ["poll Succeeded -"]);
+}
+
+#[tokio::test]
+async fn a_write_whose_answer_was_lost_is_taken_up_and_told_when_the_watch_shows_it() {
+    let mut world = World::settled();
+    let actions = world.handle(woken("s", 2));
+    let actions = world.fetched(&actions, 2);
+    world.answer(write(&actions));
+    assert!(world.handle(Event::Written { source: key("s"), result: Err("timeout".to_owned()) }).is_empty());
+    world.told();
+    let seen = world.stored("s");
+    assert_eq!(words(&world.apply_source(seen)), ["pass a"], "at once: no moment is waited for");
+    assert_eq!(world.told(), ["event NewArtifact delivery-2"]);
+}
+
+#[tokio::test]
+async fn a_spec_that_cannot_be_followed_is_told() {
+    let (mut world, _) = World::with(&[], &[]);
+    let broken = world.source("s", json!({"ref": {}}));
+    let actions = world.apply_source(broken);
+    world.written(&actions);
+    assert_eq!(world.told(), ["settings InvalidSpec -"]);
+}
+
 #[tokio::test]
 async fn a_failed_status_write_is_retried_after_two_seconds() {
     let mut world = World::settled();

@@ -25,6 +25,7 @@ pub(super) struct World {
     version: u64,
     /// What the API server has of each source's status.
     sources: BTreeMap<String, GitSource>,
+    told: Vec<String>,
     _storage: TempDir,
 }
 
@@ -34,6 +35,7 @@ pub(super) fn words(actions: &[Action]) -> Vec<String> {
         Action::Fetch(job) => format!("fetch {}", job.source.name),
         Action::Recover { source, revision, .. } => format!("recover {} {}", source.name, revision.name),
         Action::WriteSource(write) => format!("write {}", write.source.name),
+        Action::Tell(tell) => format!("tell {}", tell.source.name_any()),
         Action::Pass(job) => format!("pass {}", job.pass.key.name),
         Action::Explain(explanation) => format!("explain {}", explanation.sync.name_any()),
         Action::Stand(stand) => format!("stand {}", stand.sync.name_any()),
@@ -104,7 +106,16 @@ impl World {
         };
         let engine = Engine::new(context.clone(), 3, None);
         let now = Timestamp::from_second(1_000_000).unwrap();
-        Self { engine, context, now, mirror, version: 100, sources: BTreeMap::new(), _storage: storage }
+        Self {
+            engine,
+            context,
+            now,
+            mirror,
+            version: 100,
+            sources: BTreeMap::new(),
+            told: Vec::new(),
+            _storage: storage,
+        }
     }
 
     /// Everything is listed: these sources and Syncs, and no inventory.
@@ -131,7 +142,19 @@ impl World {
     }
 
     pub(super) fn handle(&mut self, event: Event) -> Vec<Action> {
-        self.engine.handle(event, Moment { now: self.now, dice: 0.5 })
+        let mut actions = self.engine.handle(event, Moment { now: self.now, dice: 0.5 });
+        for action in actions.extract_if(.., |action| matches!(action, Action::Tell(_))) {
+            let Action::Tell(tell) = action else { continue };
+            let note = crate::report::source_note(&tell.source, tell.is_new).unwrap();
+            let delivery = tell.delivery.as_deref().unwrap_or("-");
+            self.told.push(format!("{} {} {delivery}", tell.attempt.trigger, note.reason));
+        }
+        actions
+    }
+
+    /// What was told of sources since this was asked last: `event NewArtifact delivery-1`, with a dash for no delivery.
+    pub(super) fn told(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.told)
     }
 
     /// Syncs may name what is in other namespaces.
