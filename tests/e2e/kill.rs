@@ -1,4 +1,4 @@
-//! kill -9 at random moments of passes over 200 objects and of a prune: nothing is lost, nothing is orphaned, and nothing that
+//! kill -9 at random moments of passes over 200 objects, of a prune, and while objects move between Syncs: nothing is lost, nothing is orphaned, and nothing that
 //! Git has is made anew. The seed is printed; `TOWLINE_TESTS_SEED` repeats it.
 
 use std::collections::BTreeMap;
@@ -14,6 +14,9 @@ use crate::world::{PATIENCE, World};
 
 const OBJECTS: usize = 200;
 const KILLS: usize = 20;
+/// Commits that each move every object from one Sync to another, and kills on the way of each.
+const MOVES: usize = 4;
+const KILLS_OF_A_MOVE: usize = 3;
 
 /// Numbers that a seed repeats (SplitMix64).
 struct Dice(u64);
@@ -96,13 +99,13 @@ async fn exactly(world: &World, wanted: &[(&str, Range<usize>, &str)]) -> Seen {
     })
     .await
     .unwrap();
-    wait_until("the Sync owns what is its own", PATIENCE, async || {
-        let mut owned = world.owned("fleet").await;
-        owned.sort();
-        if owned.iter().eq(wanted.keys()) { Ok(()) } else { Err(format!("{} entries", owned.len())) }
-    })
-    .await
-    .unwrap();
+    let mut owned: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (name, (sync, _)) in &wanted {
+        owned.entry(sync).or_default().push(name);
+    }
+    for (sync, names) in owned {
+        world.owns(sync, &names).await;
+    }
     seen
 }
 
@@ -167,4 +170,41 @@ async fn killed_at_random_points_of_a_prune() {
     let after = exactly(&world, &[("fleet", 0..left, "0")]).await;
     same_objects(&before, &after);
     world.ready_at(&commit).await;
+}
+
+/// Both halves change places with each commit. Nobody passes both Syncs at one moment, and the agent dies at any.
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_at_random_points_while_objects_move_between_syncs() {
+    let (mut world, mut dice) = (World::new("kill-moves").await, Dice::new());
+    let halves = [0..OBJECTS / 2, OBJECTS / 2..OBJECTS];
+    let of = |round: usize, sync: usize| halves[(round + sync) % 2].clone();
+    let files = async |world: &World, round: usize| {
+        let texts = [0, 1].map(|sync| manifests(world, of(round, sync), &round.to_string()));
+        world.repo.commit(&[("one/all.yaml", &texts[0]), ("two/all.yaml", &texts[1])]).await.unwrap()
+    };
+    files(&world, 0).await;
+    world.sync_with(json!({}), json!({"path": "one"})).await;
+    world.another_sync("other", json!({"path": "two"})).await;
+    let before = exactly(&world, &[("fleet", of(0, 0), "0"), ("other", of(0, 1), "0")]).await;
+    for round in 1..=MOVES {
+        world.agent.kill();
+        let commit = files(&world, round).await;
+        let mut points: Vec<usize> = (0..KILLS_OF_A_MOVE).map(|_| dice.below(OBJECTS)).collect();
+        points.sort_unstable();
+        println!("round {round}: {commit} is killed when {points:?} objects are taken over");
+        let value = round.to_string();
+        for point in points {
+            // It polls when it starts: nobody tells it of the commit.
+            world.agent.resume().unwrap();
+            let taken = |seen: &Seen| seen.values().filter(|(_, is, _)| *is == value).count();
+            kill_when(&mut world, &mut dice, &format!("{point} are taken over"), |_, seen| taken(seen) >= point).await;
+            nothing_is_orphaned(&world, &["fleet", "other"]).await;
+            let now = objects(&world).await.unwrap();
+            assert_eq!(now.len(), OBJECTS, "round {round}: an object is lost");
+            same_objects(&before, &now);
+        }
+        world.agent.resume().unwrap();
+        let wanted = [("fleet", of(round, 0), value.as_str()), ("other", of(round, 1), value.as_str())];
+        same_objects(&before, &exactly(&world, &wanted).await);
+    }
 }
