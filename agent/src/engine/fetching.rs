@@ -93,8 +93,7 @@ fn fetch_blocking(
     }
     let fetched = mirror.fetch(&job.reference, started + job.timeout, interrupt);
     let outcome = fetched.as_ref().map_or_else(FetchError::word, |_| "succeeded");
-    let (requests, bytes) = mirror.traffic();
-    metrics.fetched(mirror.host(), outcome, requests, bytes, started.elapsed());
+    metrics.fetched(mirror.host(), outcome, mirror.traffic(), started.elapsed());
     let tip = fetched.map_err(|e| FetchFailure { message: chain(&e), retryable: e.is_retryable() })?;
     // What Syncs work from has to stay readable while newer tips come.
     let name = format!("{}/{}", job.source.namespace, job.source.name);

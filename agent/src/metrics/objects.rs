@@ -10,8 +10,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use prometheus_client::registry::Unit;
 use towline_plan::object::SyncKey;
 
+use super::nats::seconds;
 use super::scrape::Rows;
-use super::seconds;
 use crate::api::{GitSource, ResourceExt, Sync};
 use crate::cluster::{Change, ResourceEvent};
 use crate::pass::{Deed, End, Outcome, Pass};

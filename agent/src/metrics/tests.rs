@@ -8,6 +8,8 @@ use towline_plan::object::{GroupKind, ObjectId};
 use towline_plan::schedule::sync::Trigger;
 use towline_proto::{CommitEvent, RefName, RepositoryId};
 
+use super::git::HOSTS_MAX;
+use super::nats::Reports;
 use super::*;
 use crate::api::Sync;
 use crate::cluster::Change;
@@ -183,9 +185,9 @@ fn a_request_counts_once_however_it_ends() {
 fn hosts_are_bounded() {
     let metrics = Metrics::new();
     for number in 0..2 * HOSTS_MAX {
-        metrics.fetched(&format!("h{number}"), "succeeded", 2, 100, Duration::from_millis(1));
+        metrics.fetched(&format!("h{number}"), "succeeded", (2, 100), Duration::from_millis(1));
     }
-    metrics.fetched("h0", "succeeded", 2, 100, Duration::from_millis(1));
+    metrics.fetched("h0", "succeeded", (2, 100), Duration::from_millis(1));
     let requests = series(&metrics, "git_requests_total");
     assert_eq!(requests.len(), HOSTS_MAX + 1);
     assert!(requests.contains(&r#"git_requests_total{host="h0"} 4"#.to_owned()), "{requests:#?}");
