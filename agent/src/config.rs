@@ -219,6 +219,7 @@ fn bootstrap(raw: RawBootstrap, mistakes: &mut Mistakes) -> Option<Bootstrap> {
             wait: false,
             health_checks: Vec::new(),
             health_check_exprs: Vec::new(),
+            drift_detection: None,
             suspend: false,
         },
         name,

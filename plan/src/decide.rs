@@ -298,6 +298,7 @@ mod tests {
             policy: Default::default(),
             awaits_definition: false,
             namespace_in_set: false,
+            ignored: Default::default(),
         };
         let step = |name: &str, digest: &str, apply| ApplyStep {
             desired: object(name, digest),

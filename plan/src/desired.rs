@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
+use crate::ignore::Ignored;
 use crate::letting::ANNOTATION_RECONCILE;
 use crate::manifest::{Manifest, Mistake};
 use crate::object::{
@@ -74,7 +75,7 @@ pub struct Desired {
     pub version: String,
     /// With owner labels and the resolved namespace; without status.
     pub value: Value,
-    /// Of `value`: two equal digests need no second apply.
+    /// Of what is applied to an object that exists: two equal digests need no second apply.
     pub digest: String,
     pub origin: Origin,
     pub policy: Policy,
@@ -82,6 +83,16 @@ pub struct Desired {
     pub awaits_definition: bool,
     /// Its namespace is in the same set.
     pub namespace_in_set: bool,
+    /// What of it is left to others once it exists.
+    pub ignored: Ignored,
+}
+
+impl Desired {
+    /// What is applied to an object that exists.
+    #[must_use]
+    pub fn standing(&self) -> &Value {
+        self.ignored.rest.as_ref().unwrap_or(&self.value)
+    }
 }
 
 /// Resolves manifests to desired objects, in the order in which they are applied.
@@ -198,7 +209,8 @@ fn resolve_one(manifest: Manifest, kinds: &Kinds, coming: &Kinds, sync: &SyncKey
     let id = ObjectId { kind, namespace, name: manifest.name };
     let digest = digest(&value);
     let (origin, awaits_definition) = (manifest.origin, served.is_err());
-    Ok(Desired { id, version, value, digest, origin, policy, awaits_definition, namespace_in_set: false })
+    let (namespace_in_set, ignored) = (false, Ignored::default());
+    Ok(Desired { id, version, value, digest, origin, policy, awaits_definition, namespace_in_set, ignored })
 }
 
 /// `stringData` becomes `data`, as the server does it. Applied as it stands, it owns no field of what is stored: a change of

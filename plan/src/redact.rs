@@ -105,6 +105,7 @@ mod tests {
             policy: Default::default(),
             awaits_definition: false,
             namespace_in_set: false,
+            ignored: Default::default(),
         }
     }
 

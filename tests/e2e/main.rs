@@ -23,6 +23,7 @@ mod health;
 mod health_watch;
 mod history;
 mod holding;
+mod ignored;
 mod inventory;
 mod jobs;
 mod kill;

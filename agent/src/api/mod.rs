@@ -4,6 +4,7 @@
 //! reasons follow Flux's where the meaning is the same.
 
 mod condition;
+mod drift;
 mod git_source;
 mod inventory;
 mod schema;
@@ -12,6 +13,7 @@ mod sync;
 pub use condition::{
     ConditionStatus, Conditions, DRIFT_REPEATED, EVENTS_READY, HEALTHY, READY, RECONCILING, STALLED, SUSPENDED, Verdict,
 };
+pub use drift::{DriftDetection, IgnoreRule, IgnoreTarget};
 pub use git_source::{GitRef, GitSource, GitSourceSpec, GitSourceStatus, LastEvent};
 pub use inventory::{Inventory, InventoryJudged, InventoryRead, InventorySpec};
 pub use kube::core::Duration;

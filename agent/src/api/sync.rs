@@ -9,6 +9,7 @@ use kube::core::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::drift::DriftDetection;
 use super::schema;
 
 /// Keeps the cluster equal to a path of a GitSource.
@@ -84,6 +85,9 @@ pub struct SyncSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 50))]
     pub health_check_exprs: Vec<HealthCheckExprs>,
+    /// What is no drift.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drift_detection: Option<Box<DriftDetection>>,
     /// Neither applies, nor reverts, nor prunes.
     #[serde(default)]
     pub suspend: bool,

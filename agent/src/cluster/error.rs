@@ -25,6 +25,9 @@ enum Cause {
     Status { code: u16, reason: String, message: String, about: Option<String> },
     #[error("no answer within {} s", .0.as_secs())]
     Timeout(Duration),
+    /// Not sent: what it would do cannot be what was asked for.
+    #[error("{0}")]
+    Impossible(String),
     #[error("the cluster does not serve its kind in that version now")]
     Unserved,
     #[error(transparent)]
@@ -58,6 +61,10 @@ impl RequestError {
         Self { what, source: Cause::Unserved }
     }
 
+    pub(super) fn impossible(what: String, why: String) -> Self {
+        Self { what, source: Cause::Impossible(why) }
+    }
+
     /// The kind is not served, now or in the version asked for: nothing is known of the object.
     #[must_use]
     pub fn is_unserved(&self) -> bool {
@@ -73,13 +80,16 @@ impl RequestError {
     fn code(&self) -> Option<u16> {
         match &self.source {
             Cause::Status { code, .. } => Some(*code),
-            Cause::Unserved | Cause::Timeout(_) | Cause::Fenced(_) | Cause::Transport(_) => None,
+            Cause::Unserved | Cause::Timeout(_) | Cause::Fenced(_) | Cause::Transport(_) | Cause::Impossible(_) => None,
         }
     }
 
     /// The API server judged the request and will judge it the same way again: 4xx, except those that say "later".
     #[must_use]
     pub fn is_refusal(&self) -> bool {
+        if matches!(self.source, Cause::Impossible(_)) {
+            return true;
+        }
         // The server answers 500 where a field is not in the schema; no other try will put it there.
         if matches!(&self.source, Cause::Status { code: 500, message, .. } if message.starts_with(UNTYPED)) {
             return true;

@@ -10,6 +10,7 @@ mod error;
 mod events;
 mod fence;
 mod identity;
+mod ignored;
 mod leases;
 mod listing;
 mod live;

@@ -22,16 +22,17 @@ pub struct Applied {
 }
 
 impl Cluster {
-    /// What a server-side apply of the object would answer.
+    /// What a server-side apply of the object would answer; `exists`: without what is left to others.
     ///
     /// # Errors
     /// The API server refuses it, or cannot judge it.
-    pub async fn dry_run(&self, served: &Served, object: &Desired) -> Result<Applied, RequestError> {
-        self.patch(served, object, None, true).await
+    pub async fn dry_run(&self, served: &Served, object: &Desired, exists: bool) -> Result<Applied, RequestError> {
+        let body = if exists { object.standing() } else { &object.value };
+        self.patch(served, object, body, None, true).await
     }
 
     /// Applies the object. `on` is the uid of the object that is meant, and its resource version if nobody may have written it
-    /// since: where it is another one, or gone, nothing is written.
+    /// since: where it is another one, or gone, nothing is written. What is left to others is applied without `on` only.
     ///
     /// # Errors
     /// It is not what `on` says (a conflict); the API server refuses it, or could not do it.
@@ -41,13 +42,15 @@ impl Cluster {
         object: &Desired,
         on: Option<(&str, Option<&str>)>,
     ) -> Result<Applied, RequestError> {
-        self.patch(served, object, on, false).await
+        let body = if on.is_some() { object.standing() } else { &object.value };
+        self.patch(served, object, body, on, false).await
     }
 
     async fn patch(
         &self,
         served: &Served,
         object: &Desired,
+        body: &Value,
         on: Option<(&str, Option<&str>)>,
         dry_run: bool,
     ) -> Result<Applied, RequestError> {
@@ -59,7 +62,7 @@ impl Cluster {
             field_validation: Some(ValidationDirective::Strict),
         };
         let api = self.objects(served, &object.id, &object.version)?;
-        let mut value = Cow::Borrowed(&object.value);
+        let mut value = Cow::Borrowed(body);
         if let Some((uid, resource_version)) = on {
             let metadata = &mut value.to_mut()["metadata"];
             metadata["uid"] = uid.into();

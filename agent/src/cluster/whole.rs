@@ -27,7 +27,7 @@ impl Cluster {
             field_manager: Some(FIELD_MANAGER.to_owned()),
             field_validation: Some(ValidationDirective::Strict),
         };
-        let patch = Patch::Apply(&object.value);
+        let patch = Patch::Apply(object.standing());
         let wanted = bounded(|| format!("dry-running {}", object.id), api.patch(name, &params, &patch)).await?;
         let value = |object: DynamicObject| serde_json::to_value(object).unwrap_or_default();
         Ok(Some((value(live), value(wanted))))

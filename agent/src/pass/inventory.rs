@@ -231,6 +231,11 @@ pub(super) fn settings_digest(sync: &Sync) -> String {
         None => spec.source_ref.name.clone(),
         Some(namespace) => format!("{namespace}/{}", spec.source_ref.name),
     };
-    let settings = serde_json::json!({ "path": spec.path, "source": source, "targetNamespace": spec.target_namespace });
+    let mut settings =
+        serde_json::json!({ "path": spec.path, "source": source, "targetNamespace": spec.target_namespace });
+    // As it was before there were rules, where there are none: nothing is read anew for an agent that is newer.
+    if let Some(drift) = spec.drift_detection.as_ref().filter(|drift| !drift.ignore.is_empty()) {
+        settings["ignore"] = serde_json::json!(drift.ignore);
+    }
     towline_plan::object::digest(&settings)
 }

@@ -32,6 +32,7 @@ use towline_plan::check::{Ceiling, check};
 use towline_plan::claims::Claims;
 use towline_plan::decide::{Situation, decide};
 use towline_plan::desired::Desired;
+use towline_plan::ignore::Rules;
 use towline_plan::manifest::Manifest;
 use towline_plan::object::{GroupKind, ObjectId, SyncKey};
 use towline_plan::observed::Observed;
@@ -43,7 +44,7 @@ use towline_plan::watched::Scope;
 use towline_plan::{desired, manifest, placed};
 use towline_proto::CommitId;
 
-use crate::api::{self, Inventory, ResourceExt as _, Sync};
+use crate::api::{self, DriftDetection, Inventory, ResourceExt as _, Sync};
 use crate::cluster::{Cluster, RequestError, Served, Watches, locked};
 use crate::metrics::{Metrics, Stage};
 use crate::mirror::Mirror;
@@ -293,13 +294,16 @@ struct Wanted {
 async fn want(pass: &Pass, manifests: &Arc<Vec<Manifest>>, served: &Arc<Served>) -> Result<Wanted, Failure> {
     let (key, manifests, served) = (pass.key.clone(), Arc::clone(manifests), Arc::clone(served));
     let target = pass.sync.spec.target_namespace.clone();
+    let rules = pass.sync.spec.drift_detection.as_deref().map(DriftDetection::rules).unwrap_or_default();
+    let rules = Rules::new(&rules).map_err(|e| Failure::build(e.to_string()))?;
     blocking(move || {
         let mut manifests = manifests.to_vec();
         if let Some(target) = target {
             placed::place(&mut manifests, &served.kinds, &key, &target);
         }
         let left_alone = desired::left_alone(&manifests, &served.kinds, &key);
-        let desired = desired::resolve(manifests, &served.kinds, &key).map_err(Failure::mistakes)?;
+        let mut desired = desired::resolve(manifests, &served.kinds, &key).map_err(Failure::mistakes)?;
+        rules.mark(&mut desired);
         let redactor = Redactor::new(&desired);
         Ok(Wanted { desired, left_alone, redactor })
     })

@@ -175,7 +175,7 @@ pub(super) async fn judge(
     let owner = known.as_ref().and_then(|live| live.owner.clone());
     let judgement = match left_alone(cx, pass, object, known.as_ref()) {
         Some(judgement) => judgement,
-        None => match cx.cluster.dry_run(served, object).await {
+        None => match cx.cluster.dry_run(served, object, known.is_some()).await {
             Ok(answer) => {
                 let judgement = compare(cx, pass, object, known.as_ref(), &answer);
                 detailed(cx, served, object, entry, judgement, redactor).await
@@ -183,10 +183,36 @@ pub(super) async fn judge(
             Err(error) if error.is_invalid() && object.policy.force => {
                 immutable(cx, pass, served, object, &error, redactor).await
             }
-            Err(error) => refused(object, &error, redactor),
+            Err(error) => match &known {
+                Some(live) if error.is_refusal() => still_held(cx, served, object, live, &error, redactor).await,
+                _ => refused(object, &error, redactor),
+            },
         },
     };
     Judged { judgement, owner }
+}
+
+/// A dry-run without a field that is Towline's alone removes it, and what must have it is refused. The write lets go of it
+/// first, so what counts is whether the object could be with it.
+async fn still_held(
+    cx: &Context,
+    served: &Served,
+    object: &Desired,
+    live: &Live,
+    error: &RequestError,
+    redactor: &Redactor,
+) -> Judgement {
+    if object.ignored.rest.is_none() {
+        return refused(object, error, redactor);
+    }
+    match cx.cluster.holds_ignored(served, object).await {
+        Ok(false) => refused(object, error, redactor),
+        Ok(true) => match cx.cluster.dry_run(served, object, false).await {
+            Ok(_) => Judgement::Differs(found(live)),
+            Err(error) => refused(object, &error, redactor),
+        },
+        Err(error) => refused(object, &error, redactor),
+    }
 }
 
 /// The live object before anything is asked of it: as the watch has it, or, where there is no watch or that is not enough, as
@@ -197,12 +223,14 @@ async fn known(cx: &Context, served: &Served, object: &Desired) -> Result<Option
         (watched.live(&object.id).cloned(), watched.is_synced(&cx.watches.scope_of(&object.id)))
     };
     // What nobody owns is not in the watch. What a watch showed that is lost may be long ago.
-    if is_synced && (seen.is_some() || object.policy.ssa != Ssa::IfNotPresent) {
+    // Whether it exists decides what is applied of it.
+    let matters = object.policy.ssa == Ssa::IfNotPresent || object.ignored.rest.is_some();
+    if is_synced && (seen.is_some() || !matters) {
         return Ok(seen);
     }
     match cx.cluster.look(served, &object.id, &object.version).await {
         // Who may apply and not look does without.
-        Err(error) if error.is_refusal() => Ok(None),
+        Err(error) if error.is_refusal() && object.ignored.rest.is_none() => Ok(None),
         answer => answer,
     }
 }

@@ -249,6 +249,7 @@ fn of_a_secret_only_the_name_is_said() {
         policy: Default::default(),
         awaits_definition: false,
         namespace_in_set: false,
+        ignored: Default::default(),
     };
     let redactor = towline_plan::redact::Redactor::new(&[desired]);
     let message = redactor.clean("Secret/ns/s", "admission webhook denied: password hunter2 (aHVudGVyMg==) is weak");

@@ -24,6 +24,7 @@ fn step(name: &str, apply: Apply) -> ApplyStep {
         policy: Default::default(),
         awaits_definition: false,
         namespace_in_set: false,
+        ignored: Default::default(),
     };
     ApplyStep { desired, apply, take_over: false, seen: None }
 }
