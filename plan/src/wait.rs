@@ -13,6 +13,8 @@ use crate::object::{ObjectId, SyncKey};
 pub enum Wait {
     /// Objects that are applied and not healthy yet, each with the reason in words.
     Healthy(Vec<(ObjectId, String)>),
+    /// The same of objects that cannot be watched: nothing tells when they become healthy, so they are looked at again.
+    Unwatched(Vec<(ObjectId, String)>),
     /// Objects that are deleted and not gone yet: finalizers, or Pods that end.
     Gone(Vec<ObjectId>),
     /// Other Syncs of the same source that may claim what is about to be pruned and have not been judged at this revision.
@@ -26,7 +28,7 @@ impl Wait {
     #[must_use]
     pub fn is_bounded(&self) -> bool {
         match self {
-            Self::Healthy(_) | Self::Gone(_) => true,
+            Self::Healthy(_) | Self::Unwatched(_) | Self::Gone(_) => true,
             Self::Judged(_) | Self::Dependencies(_) => false,
         }
     }
@@ -36,6 +38,11 @@ impl fmt::Display for Wait {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Healthy(objects) => write(f, "to become healthy", objects.iter().map(|(id, why)| reason(id, why))),
+            Self::Unwatched(objects) => write(
+                f,
+                "to become healthy, which cannot be watched and is looked at again at spec.retryInterval",
+                objects.iter().map(|(id, why)| reason(id, why)),
+            ),
             Self::Gone(objects) => write(f, "to be gone", objects.iter().map(ToString::to_string)),
             Self::Judged(syncs) => write(
                 f,

@@ -284,3 +284,30 @@ async fn what_moves_between_accounts_is_let_go_of_at_once() {
         assert_eq!(uid(&world, "shared").await, before, "it was deleted on its way to {to}");
     }
 }
+
+/// What may be read and not watched is looked at again at `retryInterval`, and that is said.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_health_of_what_may_not_be_watched_is_read_again() {
+    let world = world("accounts-health", None).await;
+    world.account("blind").await;
+    let blind: Vec<&str> = ALL.into_iter().filter(|verb| *verb != "watch").collect();
+    world.allow(world.subject("blind"), "configmaps", &blind).await;
+    let commit = world.repo.commit(&[("a.yaml", &world.config_map("a", "1"))]).await.unwrap();
+    let expression = json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "current": "'done' in data", "inProgress": "!('done' in data)",
+    });
+    let spec = json!({
+        "wait": true, "timeout": "1h", "retryInterval": "1s", "healthCheckExprs": [expression],
+        "serviceAccountName": "blind",
+    });
+    world.sync_with(json!({}), spec).await;
+    let is_said = |status: &str, reason: &str, message: &str| {
+        let said = "/a (HealthCheckExpr";
+        let seldom = "which cannot be watched and is looked at again at spec.retryInterval";
+        (status, reason) == ("Unknown", "Progressing") && message.contains(said) && message.contains(seldom)
+    };
+    world.ready("it is said that nobody watches", is_said).await;
+    let patch = Patch::Merge(json!({"data": {"done": "yes"}}));
+    world.config_maps().patch("a", &PatchParams::default(), &patch).await.unwrap();
+    world.ready_at(&commit).await;
+}

@@ -6,7 +6,8 @@ use std::time::Duration;
 use harness::api_proxy::{ApiProxy, Fault, Seen, WatchEnd};
 use harness::wait_until;
 use k8s_openapi::api::apps::v1::Deployment;
-use kube::api::{ListParams, Patch, PatchParams};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use serde_json::json;
 use towline_agent::api::Sync;
 
@@ -173,5 +174,63 @@ async fn a_watch_that_ends_costs_a_list_and_no_apply() {
         };
         let wanted = BTreeSet::from(["c03", "c07"].map(|name| Some(name.to_owned())));
         assert_eq!((objects(is_write), objects(is_dry_run)), (wanted.clone(), wanted), "{how:?}");
+    }
+}
+
+/// Three objects that are not healthy yet: one by the rule of its kind, one by an expression of the Sync, and one that is
+/// another's. The watches show all three, so nothing is asked while none moves, and nothing is read when one has.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wait_for_health_asks_nothing() {
+    let (world, proxy) = World::behind("quiet-wait").await;
+    let namespace = world.namespace.clone();
+    let pod = format!(
+        "apiVersion: v1\nkind: Pod\nmetadata: {{name: slow, namespace: {namespace}}}\nspec:\n  \
+         automountServiceAccountToken: false\n  containers: [{{name: c, image: 'c.test/c:1'}}]\n"
+    );
+    let theirs = serde_json::from_value(json!({"metadata": {"name": "theirs"}})).unwrap();
+    world.config_maps().create(&PostParams::default(), &theirs).await.unwrap();
+    let files = [("pod.yaml", pod), ("ours.yaml", world.config_map("ours", "1"))];
+    let commit = world.repo.commit(&files.each_ref().map(|(path, text)| (*path, text.as_str()))).await.unwrap();
+    let expression = json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "current": "'done' in data", "inProgress": "!('done' in data)",
+    });
+    let check = json!({"apiVersion": "v1", "kind": "ConfigMap", "name": "theirs"});
+    let spec = json!({
+        "wait": true, "timeout": "1h", "retryInterval": "1s", "healthCheckExprs": [expression], "healthChecks": [check],
+    });
+    world.sync_with(json!({}), spec).await;
+    // Without data it has nothing to look into, which is as bad as not done.
+    world.config_map_says("theirs", "slow", "yes").await;
+    let waits = |left: &'static [&'static str]| {
+        move |status: &str, reason: &str, message: &str| {
+            let named = |name: &str| message.contains(&format!("/{name} ("));
+            (status, reason) == ("Unknown", "Progressing")
+                && ["ours", "theirs", "slow"].iter().all(|name| named(name) == left.contains(name))
+        }
+    };
+    world.ready("it waits for all three", waits(&["ours", "theirs", "slow"])).await;
+
+    let is_own = move |seen: &Seen| seen.namespace.as_ref().is_none_or(|of| *of == namespace);
+    let costs = |seen: &Seen| !seen.is_rest() && is_own(seen);
+    proxy.quiet(4 * CALM, PATIENCE, costs).await.unwrap();
+    let mark = proxy.mark();
+    world.config_map_says("theirs", "done", "yes").await;
+    world.ready("it waits for two", waits(&["ours", "slow"])).await;
+    world.config_map_says("ours", "done", "yes").await;
+    world.ready("it waits for one", waits(&["slow"])).await;
+    let ready = json!({"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"});
+    let status = Patch::Merge(json!({"status": {"phase": "Running", "conditions": [ready]}}));
+    world.api::<Pod>().patch_status("slow", &PatchParams::default(), &status).await.unwrap();
+    world.ready_at(&commit).await;
+    let reads =
+        proxy.since(mark, |seen| seen.is("get", "configmaps") || seen.is("get", "pods") || seen.is("list", "pods"));
+    assert!(reads.is_empty(), "{reads:#?}");
+}
+
+impl World {
+    /// Somebody else writes a field that Git does not have.
+    async fn config_map_says(&self, name: &str, key: &str, value: &str) {
+        let patch = Patch::Merge(json!({"data": {key: value}}));
+        self.config_maps().patch(name, &PatchParams::default(), &patch).await.unwrap();
     }
 }

@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use kube::core::ApiResource;
 use kube::runtime::watcher::Event;
+use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, mpsc, watch};
 use towline_daemon::shutdown::Shutdown;
 use towline_daemon::tasks::{Tasks, WhenItEnds};
@@ -63,6 +64,8 @@ struct Shared {
     /// By which expressions the objects of a Sync are judged, of those that have any.
     rules: Mutex<HashMap<SyncKey, HealthRules>>,
     moved: mpsc::UnboundedSender<Moved>,
+    /// A watch has shown something.
+    shown: Notify,
     tasks: Tasks,
     shutdown: Shutdown,
 }
@@ -92,6 +95,14 @@ struct Running {
     stop: Shutdown,
 }
 
+impl Running {
+    /// What a Sync's objects are judged by is another: they are listed again, and their health is not known before that.
+    fn judge_anew(&self, scope: &Scope, sync: &SyncKey) {
+        locked(&self.watched).rejudge(scope, sync);
+        self.relist.notify_one();
+    }
+}
+
 impl Watches {
     /// No watch yet, as the agent; `moved` is told which Sync's object moved. Its messages are bounded by the number of
     /// verdicts, each of which drifts once until the Sync's next pass, and by the changes of health that the API server tells.
@@ -105,6 +116,7 @@ impl Watches {
             awaited: Mutex::default(),
             rules: Mutex::default(),
             moved,
+            shown: Notify::new(),
             tasks,
             shutdown,
         };
@@ -142,7 +154,7 @@ impl Watches {
         let (mut waiting, mut users) = (BTreeSet::new(), BTreeSet::from([sync.clone()]));
         if let Some(running) = registry.running.get_mut(&key) {
             if running.users.insert(sync.clone()) && self.rules_of(sync).contains(&scope.kind) {
-                running.relist.notify_one();
+                running.judge_anew(scope, sync);
             }
             // A version that is no longer served answers 404 for ever. Verdicts stay: the new list says what became of them.
             let moved = resource.is_some_and(|resource| *resource != running.resource);
@@ -198,7 +210,7 @@ impl Watches {
         for key in registry.uses.get(sync).into_iter().flatten() {
             let concerned = old.contains(&key.1.kind) || rules.contains(&key.1.kind);
             if let Some(running) = registry.running.get(key).filter(|_| concerned) {
-                running.relist.notify_one();
+                running.judge_anew(&key.1, sync);
             }
         }
     }
@@ -342,6 +354,11 @@ impl Watches {
         }
     }
 
+    /// The next that a watch shows, from now on.
+    pub fn next_shown(&self) -> Notified<'_> {
+        self.shared.shown.notified()
+    }
+
     /// Tells whom it concerns.
     pub(super) fn tell(&self, scope: &Scope, news: News, awaited: BTreeSet<SyncKey>) {
         self.say(awaited, Movement::Awaited);
@@ -352,6 +369,7 @@ impl Watches {
             let users = locked(&self.shared.registry).running.get(&key).map(|running| running.users.clone());
             self.say(users.unwrap_or_default(), Movement::Progress);
         }
+        self.shared.shown.notify_waiters();
     }
 
     /// A watch is complete: those that had to do without it look again.

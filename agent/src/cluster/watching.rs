@@ -209,9 +209,14 @@ impl Watching {
             return;
         }
         let is_listed = *listing == Listing::Listed;
-        if !self.stop.is_requested() {
-            locked(&self.watches.watched).is_current(&self.scope, is_listed);
-        }
+        let news = {
+            let mut watched = locked(&self.watches.watched);
+            match self.stop.is_requested() {
+                true => News::default(),
+                false => watched.is_current(&self.scope, is_listed),
+            }
+        };
+        self.watches.tell(&self.scope, news, BTreeSet::new());
         if is_listed {
             self.watches.is_listed(&self.scope, &self.stop);
         }

@@ -277,7 +277,7 @@ impl Engine {
             End::Waiting(waits) => Ended::Waiting {
                 bounded: waits.iter().any(Wait::is_bounded),
                 // What cannot be watched is read again.
-                blind: waits.iter().any(|wait| matches!(wait, Wait::Healthy(_))),
+                blind: waits.iter().any(|wait| matches!(wait, Wait::Unwatched(_))),
             },
             End::Superseded => Ended::Superseded,
             // It is there until whoever else holds it lets go.

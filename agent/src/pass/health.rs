@@ -1,7 +1,7 @@
 //! How healthy what a Sync applied is, and what else it was told to look at: after the apply, and between passes.
 //!
-//! Asks the watches' index first; a request is made only where that cannot know. Waits for nothing but for the watch to show
-//! what was applied a moment ago: what is not healthy yet ends the pass.
+//! Asks the watches' index; a request is made only for what cannot be watched. Waits for nothing but for the watch to show
+//! what was applied a moment ago: what is not healthy yet ends the pass, and the watch tells when that goes on.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -10,29 +10,19 @@ use futures::StreamExt as _;
 use serde_json::Value;
 use towline_plan::health::{self, Health, HealthExprs, HealthRules};
 use towline_plan::inventory::{Inventory as Owned, State};
-use towline_plan::naming::list;
 use towline_plan::object::{GroupKind, ObjectId, SyncKey, group_version};
 use towline_plan::redact::Redactor;
-use towline_plan::wait::Wait;
 use towline_plan::watched::Scope;
 
-use super::outcome::{End, Failure, Reason};
+use super::conclude::{Judged, Looked, Patience, conclude, verdict};
+use super::outcome::{Failure, Reason};
 use super::{Context, Pass, blocking};
-use crate::api::{ConditionStatus, HealthCheckReference, ResourceExt as _, Sync, SyncSpec, Verdict};
+use crate::api::{HealthCheckReference, ResourceExt as _, Sync, SyncSpec, Verdict};
 use crate::cluster::{CONCURRENT_REQUESTS, Listing, RequestError, Served, locked};
 
-/// How long the watch may be behind what was applied a moment ago. It tells of it within some 10 ms; what it has not told by
-/// then is looked at with the next pass.
+/// How long the watch may be behind what was applied a moment ago. It tells of it within some 10 ms; a pass goes on when it
+/// tells of it later.
 const SHOWN_TIMEOUT: Duration = Duration::from_secs(2);
-const SHOWN_POLL: Duration = Duration::from_millis(20);
-/// What a look came to.
-pub(super) struct Looked {
-    /// What the Healthy condition says of it.
-    pub verdict: Verdict,
-    /// Why the pass ends here; `None`: everything is healthy.
-    pub end: Option<End>,
-}
-
 /// Whether a Sync asks for the health of anything.
 #[must_use]
 pub fn is_asked(spec: &SyncSpec) -> bool {
@@ -88,37 +78,69 @@ pub(super) async fn look<'a>(
     let checks = checks(&pass.sync, |kind| served.kinds.is_namespaced(kind));
     let foreign: Vec<&ObjectId> = checks.keys().filter(|id| !own.contains_key(*id)).collect();
     watch(cx, pass, served, &foreign).await;
-    let mut targets: BTreeMap<&ObjectId, &String> = checks.iter().collect();
+    let mut versions: BTreeMap<&ObjectId, &String> = checks.iter().collect();
     if spec.wait {
-        targets.extend(own.iter());
+        versions.extend(own.iter());
     }
-    shown(cx, pass, own.keys().filter(|id| targets.contains_key(id))).await;
-    let judgements: Vec<_> = targets
-        .iter()
+    let targets: Vec<Target<'_>> = versions
+        .into_iter()
         .map(|(id, version)| {
-            let (rules, is_own) = (rules.clone(), own.contains_key(*id));
-            async move {
-                let health = judge(cx, pass, served, &rules, (id, version.as_str()), is_own).await;
-                ((*id).clone(), health)
-            }
+            let is_own = own.contains_key(id);
+            let scope = if is_own { cx.watches.scope_of(id) } else { Scope::named(id) };
+            Target { id, version, is_own, scope }
         })
         .collect();
-    let mut judged: Vec<(ObjectId, Health)> =
+    shown(cx, pass, served, &rules, &targets).await;
+    let judgements: Vec<_> = targets.iter().map(|target| judge(cx, pass, served, &rules, target)).collect();
+    let mut judged: Vec<Judged> =
         futures::stream::iter(judgements).buffer_unordered(CONCURRENT_REQUESTS).collect().await;
-    judged.sort_by(|a, b| a.0.cmp(&b.0));
-    Ok(Some(conclude(pass, judged, redactor)))
+    judged.sort_by(|a, b| a.id.cmp(&b.id));
+    let timeout = spec.timeout.into();
+    let waited = pass.waiting_since.map(|since| pass.started_at.duration_since(since));
+    Ok(Some(conclude(judged, &Patience { revision: &pass.revision.name, timeout, waited }, redactor)))
 }
 
-/// Gives the watch the moment it needs to show what was applied last.
-async fn shown<'a>(cx: &Context, pass: &Pass, own: impl Iterator<Item = &'a ObjectId>) {
+/// An object to look at.
+struct Target<'a> {
+    id: &'a ObjectId,
+    version: &'a str,
+    is_own: bool,
+    /// Of the watch that shows it.
+    scope: Scope,
+}
+
+impl Target<'_> {
+    /// What the watches show of it; `None`: not how it is now.
+    fn known(&self, cx: &Context, sync: &SyncKey, rules: &HealthRules) -> Option<Health> {
+        let (id, watched) = (self.id, locked(&cx.watches.watched));
+        match self.is_own {
+            // It was applied; that is all there is to know of it.
+            true if !rules.contains(&id.kind) && !health::has_rule(&id.kind) => {
+                Some(watched.health(id).unwrap_or_else(Health::exists))
+            }
+            true => watched.health(id),
+            false => watched.foreign_health(id, sync),
+        }
+    }
+}
+
+/// Gives the watches the moment they need to show what was applied last. What they show later is told to the Sync.
+async fn shown(cx: &Context, pass: &Pass, served: &Served, rules: &HealthRules, targets: &[Target<'_>]) {
     let deadline = tokio::time::Instant::now() + SHOWN_TIMEOUT;
-    let is_shown = |id: &ObjectId| {
-        let watched = locked(&cx.watches.watched);
-        !watched.is_synced(&cx.watches.scope_of(id)) || watched.health(id).is_some()
-    };
-    for id in own {
-        while !is_shown(id) && tokio::time::Instant::now() < deadline && !pass.halt.is_cancelled() {
-            tokio::time::sleep(SHOWN_POLL).await;
+    for target in targets.iter().filter(|target| served.kinds.serves(&target.id.kind)) {
+        loop {
+            // Asked for first, so that nothing is missed.
+            let mut next = std::pin::pin!(cx.watches.next_shown());
+            next.as_mut().enable();
+            let is_known = target.known(cx, &pass.key, rules).is_some();
+            if is_known || cx.watches.failure(&target.scope).is_some() {
+                break;
+            }
+            tokio::select! {
+                () = next => {}
+                () = tokio::time::sleep_until(deadline) => return,
+                () = pass.halt.cancelled() => return,
+            }
         }
     }
 }
@@ -134,47 +156,30 @@ async fn watch(cx: &Context, pass: &Pass, served: &Served, foreign: &[&ObjectId]
     }
 }
 
-async fn judge(
-    cx: &Context,
-    pass: &Pass,
-    served: &Served,
-    rules: &HealthRules,
-    object: (&ObjectId, &str),
-    is_own: bool,
-) -> Health {
-    let (id, version) = object;
-    let has_own_rule = rules.contains(&id.kind);
-    let known = {
-        let watched = locked(&cx.watches.watched);
-        match is_own {
-            true => watched.health(id),
-            false => watched.foreign_health(id, &pass.key),
-        }
-    };
-    match known {
-        // Everything there is to know of it.
-        Some(health) if !has_own_rule => return health,
-        None if is_own && !has_own_rule && !health::has_rule(&id.kind) => return Health::exists(),
-        _ => {}
+/// By what the watches show. Only what cannot be watched is read.
+async fn judge(cx: &Context, pass: &Pass, served: &Served, rules: &HealthRules, target: &Target<'_>) -> Judged {
+    let judged = |health, is_watched| Judged { id: target.id.clone(), health, is_watched };
+    if let Some(health) = target.known(cx, &pass.key, rules) {
+        return judged(health, true);
     }
-    match read(cx, served, rules, id, version).await {
+    if !served.kinds.serves(&target.id.kind) {
+        let health = Health::unknown("NotServed", format!("its kind {} is not served", target.id.kind));
+        return judged(health, false);
+    }
+    if cx.watches.failure(&target.scope).is_none() {
+        return judged(Health::unknown("NotShown", "its watch has not shown yet how it is now".to_owned()), true);
+    }
+    let health = match read(cx, served, rules, target).await {
         Ok(health) => health,
-        Err(error) => known.unwrap_or_else(|| Health::unknown("NotRead", error.cause())),
-    }
+        Err(error) => Health::unknown("NotRead", error.cause()),
+    };
+    judged(health, false)
 }
 
 /// Judges an object by its body, and a workload that is on its way by its Pods, too.
-async fn read(
-    cx: &Context,
-    served: &Served,
-    rules: &HealthRules,
-    id: &ObjectId,
-    version: &str,
-) -> Result<Health, RequestError> {
-    if !served.kinds.serves(&id.kind) {
-        return Ok(Health::unknown("NotServed", format!("its kind {} is not served", id.kind)));
-    }
-    let Some(body) = cx.cluster.body(served, id, version).await? else { return Ok(Health::absent()) };
+async fn read(cx: &Context, served: &Served, rules: &HealthRules, target: &Target<'_>) -> Result<Health, RequestError> {
+    let id = target.id;
+    let Some(body) = cx.cluster.body(served, id, target.version).await? else { return Ok(Health::absent()) };
     let selector = health::selector_of(&body).filter(|_| !rules.contains(&id.kind));
     let pods = match &selector {
         Some(selector) => cx.cluster.pods(selector).await?,
@@ -187,53 +192,6 @@ async fn read(
 async fn evaluate(rules: HealthRules, body: Value, pods: Vec<Value>) -> Health {
     let judged = blocking(move || Ok(health::judge_pods(&rules.judge(&body), &pods))).await;
     judged.unwrap_or_else(|failure| Health::unknown("NotJudged", failure.message))
-}
-
-fn conclude(pass: &Pass, judged: Vec<(ObjectId, Health)>, redactor: &Redactor) -> Looked {
-    let verdict = verdict(&judged);
-    let count = judged.len();
-    let unwell: Vec<(ObjectId, Health)> = judged.into_iter().filter(|(_, health)| !health.is_current()).collect();
-    if unwell.is_empty() {
-        tracing::debug!(count, "everything is healthy");
-        return Looked { verdict, end: None };
-    }
-    let told = |(id, health): &(ObjectId, Health)| {
-        let why = format!("{}: {}", health.reason, health.message);
-        (id.clone(), redactor.clean(&id.to_string(), &why))
-    };
-    let is_failed = unwell.iter().any(|(_, health)| health.is_failed());
-    let waits = Wait::Healthy(unwell.iter().map(told).collect());
-    let timeout: Duration = pass.sync.spec.timeout.into();
-    let waited = pass.waiting_since.map(|since| pass.started_at.duration_since(since).as_secs_f64());
-    let is_overdue = waited.is_some_and(|waited| waited >= timeout.as_secs_f64());
-    if !is_failed && !is_overdue {
-        return Looked { verdict, end: Some(End::Waiting(vec![waits])) };
-    }
-    let failed: Vec<_> = unwell.iter().filter(|(_, health)| !is_failed || health.is_failed()).map(told).collect();
-    let names = list(failed.iter().map(|(id, why)| format!("{id} ({why})")));
-    let message = match is_failed {
-        true => format!("{} is applied and not healthy, and waiting does not help: {names}", pass.revision.name),
-        false => {
-            format!("{} is applied and not healthy within {} s: {names}", pass.revision.name, timeout.as_secs_f64())
-        }
-    };
-    let failure = Failure { reason: Reason::HealthCheckFailed, message: message.clone(), retryable: true };
-    let verdict = Verdict { status: ConditionStatus::False, ..verdict };
-    Looked { verdict, end: Some(End::Failed(failure)) }
-}
-
-/// What the Healthy condition says. Only names and reasons: it is also written where no redactor is at hand.
-fn verdict(judged: &[(ObjectId, Health)]) -> Verdict {
-    let unwell: Vec<&(ObjectId, Health)> = judged.iter().filter(|(_, health)| !health.is_current()).collect();
-    let names = || list(unwell.iter().map(|(id, health)| format!("{id} ({})", health.reason)));
-    let (status, reason, message) = if unwell.is_empty() {
-        (ConditionStatus::True, "Succeeded", format!("{} healthy", judged.len()))
-    } else if unwell.iter().any(|(_, health)| health.is_failed()) {
-        (ConditionStatus::False, "HealthCheckFailed", format!("not healthy: {}", names()))
-    } else {
-        (ConditionStatus::Unknown, "Progressing", format!("not healthy yet: {}", names()))
-    };
-    Verdict { status, reason: reason.to_owned(), message }
 }
 
 /// What the Healthy condition is to say between passes, from what the watches show and nothing else; `None`: that is not
@@ -258,7 +216,7 @@ pub fn between(cx: &Context, sync: &Sync, owned: &Owned) -> Option<Verdict> {
     let health = |id: ObjectId| {
         let known = watched.health(&id).filter(|_| owned.0.contains_key(&id));
         let known = known.or_else(|| watched.foreign_health(&id, &key))?;
-        Some((id, known))
+        Some(Judged { id, health: known, is_watched: true })
     };
     let judged: Option<Vec<_>> = targets.into_iter().map(health).collect();
     judged.map(|judged| verdict(&judged))

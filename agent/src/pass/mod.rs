@@ -5,6 +5,7 @@
 
 mod apply;
 mod barrier;
+mod conclude;
 mod depends;
 mod established;
 pub mod health;

@@ -9,7 +9,7 @@ mod verdict;
 
 pub use scope::Scope;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::health::Health;
 use crate::object::{ObjectId, SyncKey};
@@ -61,6 +61,11 @@ struct Watch {
     objects: HashMap<ObjectId, Entry>,
     /// A list is complete and the watch goes on.
     synced: bool,
+    /// It failed, and that was told.
+    lost: bool,
+    /// Syncs whose objects are judged by other rules since: what is shown of them counts after the next list; whether that
+    /// has begun.
+    rejudged: BTreeMap<SyncKey, bool>,
     /// Told when the list under way is complete: of its objects all would be news.
     listing: Option<News>,
     /// Counts lists: what the newest has not named is gone.
@@ -79,6 +84,7 @@ impl Watched {
         let watch = self.scopes.entry(scope.clone()).or_default();
         watch.round = watch.round.wrapping_add(1);
         watch.listing.get_or_insert_default();
+        watch.rejudged.values_mut().for_each(|begun| *begun = true);
         for (_, verdict) in self.verdicts.iter_mut().filter(|(id, _)| scope.covers(id)) {
             verdict.newer_than_list = false;
         }
@@ -87,8 +93,14 @@ impl Watched {
     /// The list is complete: what it did not name is gone.
     pub fn end_list(&mut self, scope: &Scope) -> News {
         let watch = self.scopes.entry(scope.clone()).or_default();
-        watch.synced = true;
+        let was_synced = std::mem::replace(&mut watch.synced, true);
+        watch.lost = false;
         let Some(mut news) = watch.listing.take() else { return News::default() };
+        let rejudged: Vec<_> = watch.rejudged.extract_if(.., |_, begun| *begun).collect();
+        match scope.name {
+            Some(_) => news.named |= !rejudged.is_empty(),
+            None => news.progressed.extend(rejudged.into_iter().map(|(sync, _)| sync)),
+        }
         for (_, entry) in watch.objects.extract_if(|_, entry| entry.round != watch.round) {
             match scope.name {
                 Some(_) => news.named = true,
@@ -100,14 +112,38 @@ impl Watched {
             .iter_mut()
             .filter(|(id, v)| scope.covers(id) && !watch.objects.contains_key(*id) && !v.newer_than_list);
         news.drifted.extend(gone.filter_map(|(_, verdict)| verdict.mark()));
-        news
+        match was_synced {
+            true => news,
+            false => self.all_of(scope, news),
+        }
     }
 
-    /// Whether what the watch shows is all there is, as it is now: it may fail for a while, and go on from where it was.
-    pub fn is_current(&mut self, scope: &Scope, is_current: bool) {
-        if let Some(watch) = self.scopes.get_mut(scope) {
-            watch.synced = is_current;
+    /// Whether what the watch shows is all there is, as it is now: it may fail for a while, and go on from where it was. That
+    /// either begins is news to everybody who relies on it.
+    pub fn is_current(&mut self, scope: &Scope, is_current: bool) -> News {
+        let Some(watch) = self.scopes.get_mut(scope) else { return News::default() };
+        watch.synced = is_current;
+        match std::mem::replace(&mut watch.lost, !is_current) == is_current {
+            true => self.all_of(scope, News::default()),
+            false => News::default(),
         }
+    }
+
+    /// A Sync's objects are judged by other rules from the next list on; until then their health is not known.
+    pub fn rejudge(&mut self, scope: &Scope, sync: &SyncKey) {
+        self.scopes.entry(scope.clone()).or_default().rejudged.insert(sync.clone(), false);
+    }
+
+    /// News to everybody who relies on a watch.
+    fn all_of(&self, scope: &Scope, mut news: News) -> News {
+        if scope.name.is_some() {
+            return News { named: true, ..news };
+        }
+        let objects = self.scopes.get(scope).into_iter().flat_map(|watch| watch.objects.values());
+        news.progressed.extend(objects.filter_map(|entry| entry.shown.live.owner.clone()));
+        let verdicts = self.verdicts.iter().filter(|(id, _)| scope.covers(id));
+        news.progressed.extend(verdicts.map(|(_, verdict)| verdict.sync.clone()));
+        news
     }
 
     /// The watch ended for good: nothing is known of what it showed. Answers with the Syncs that had verdicts about it: they
@@ -257,6 +293,7 @@ impl Watched {
         let watch = self.watch_of(id).filter(|watch| watch.synced)?;
         let verdict = self.verdicts.get(id);
         match watch.objects.get(id).map(|entry| &entry.shown) {
+            Some(shown) if shown.live.owner.as_ref().is_some_and(|owner| watch.rejudged.contains_key(owner)) => None,
             Some(shown) => {
                 let seen = |v: &Verdict| !is_newer(&v.resource_version, &shown.live.resource_version);
                 verdict.is_none_or(seen).then(|| shown.health.as_deref().cloned().unwrap_or_else(Health::exists))
@@ -270,7 +307,8 @@ impl Watched {
     /// How healthy an object is that the Sync watches by its name; `None` while that watch has not said, or cannot.
     #[must_use]
     pub fn foreign_health(&self, id: &ObjectId, sync: &SyncKey) -> Option<Health> {
-        let watch = self.scopes.get(&Scope::named(id)).filter(|watch| watch.synced)?;
+        let is_known = |watch: &&Watch| watch.synced && !watch.rejudged.contains_key(sync);
+        let watch = self.scopes.get(&Scope::named(id)).filter(is_known)?;
         let Some(shown) = watch.objects.get(id).map(|entry| &entry.shown) else { return Some(Health::absent()) };
         let special = shown.judged_for.iter().find(|(of, _)| of == sync).map(|(_, health)| health);
         Some(special.or(shown.health.as_deref()).cloned().unwrap_or_else(Health::exists))
@@ -342,6 +380,9 @@ impl Watched {
 
     /// Forgets all verdicts of a Sync: it is gone, or everything is to be judged anew.
     pub fn forget_sync(&mut self, sync: &SyncKey) {
+        for watch in self.scopes.values_mut() {
+            watch.rejudged.remove(sync);
+        }
         self.verdicts.retain(|_, verdict| verdict.sync != *sync);
     }
 

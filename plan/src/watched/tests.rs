@@ -225,6 +225,8 @@ fn an_object_that_is_watched_by_name_says_nothing_of_anybodys_own() {
     let named = Scope::named(&id());
     assert_eq!(watched.foreign_health(&id(), &sync()), None);
     watched.begin_list(&named);
+    assert_eq!(watched.end_list(&named), News { named: true, ..News::default() }, "that it is not there is known now");
+    watched.begin_list(&named);
     assert_eq!(watched.end_list(&named), News::default());
     assert_eq!(watched.clean(&id(), "d"), Some("u"), "it is no list of own objects");
     assert_eq!(watched.foreign_health(&id(), &sync()), Some(Health::absent()));
@@ -286,4 +288,57 @@ fn the_first_sight_of_what_was_applied_is_progress_though_it_is_as_healthy_as_be
     assert_eq!((caught_up.progressed, caught_up.drifted), (of_us(), nobody()));
     let later = watched.applied(&scope(), id(), with_health(11, Status::Current, "well"));
     assert_eq!(later.progressed, nobody(), "a status update");
+}
+
+#[test]
+fn that_a_watch_is_lost_and_found_is_news_to_all_who_rely_on_it_once_each() {
+    let mut watched = Watched::default();
+    listed(&mut watched, vec![with_health(9, Status::InProgress, "not yet")]);
+    assert_eq!(watched.is_current(&scope(), true).progressed, nobody(), "it was complete");
+    assert_eq!(watched.is_current(&scope(), false).progressed, of_us());
+    assert_eq!(watched.health(&id()), None, "it may be another by now");
+    assert_eq!(watched.is_current(&scope(), false).progressed, nobody(), "it still fails, for another reason");
+    assert_eq!(watched.is_current(&scope(), true).progressed, of_us(), "it goes on from where it was");
+    assert_eq!(watched.is_current(&scope(), false).progressed, of_us());
+    watched.begin_list(&scope());
+    watched.applied(&scope(), id(), with_health(9, Status::InProgress, "not yet"));
+    assert_eq!(watched.end_list(&scope()).progressed, of_us(), "it begins again, though nothing is other than it was");
+    assert_eq!(watched.is_current(&scope(), true).progressed, nobody());
+
+    // One that never had a list, of what was applied.
+    let mut watched = Watched::default();
+    watched.begin_list(&scope());
+    watched.remember(&sync(), &id(), "d", &live(10, 1));
+    assert_eq!(watched.is_current(&scope(), false).progressed, of_us());
+}
+
+#[test]
+fn what_is_judged_by_other_rules_is_not_known_before_a_list_that_began_after_that() {
+    let mut watched = Watched::default();
+    listed(&mut watched, vec![with_health(9, Status::Current, "by the old rules")]);
+    watched.begin_list(&scope());
+    watched.rejudge(&scope(), &sync());
+    assert_eq!(watched.health(&id()), None);
+    watched.applied(&scope(), id(), with_health(9, Status::Current, "by the old rules"));
+    assert_eq!(watched.end_list(&scope()).progressed, nobody());
+    assert_eq!(watched.health(&id()), None, "that list had begun before");
+    watched.begin_list(&scope());
+    watched.applied(&scope(), id(), with_health(9, Status::Current, "by the old rules"));
+    assert_eq!(watched.end_list(&scope()).progressed, of_us(), "now it is known, though it is as healthy as before");
+    assert_eq!(watched.health(&id()).map(|health| health.status), Some(Status::Current));
+
+    let named = Scope::named(&id());
+    listed_in(&mut watched, &named, with_health(9, Status::Current, "well"));
+    watched.rejudge(&named, &sync());
+    assert_eq!(watched.foreign_health(&id(), &sync()), None);
+    let other = SyncKey { name: "other".into(), ..sync() };
+    assert!(watched.foreign_health(&id(), &other).is_some(), "it judges by what it did");
+    assert!(listed_in(&mut watched, &named, with_health(9, Status::Current, "well")).named);
+    assert!(watched.foreign_health(&id(), &sync()).is_some());
+}
+
+fn listed_in(watched: &mut Watched, scope: &Scope, shown: Shown) -> News {
+    watched.begin_list(scope);
+    watched.applied(scope, id(), shown);
+    watched.end_list(scope)
 }
