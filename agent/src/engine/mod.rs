@@ -6,147 +6,42 @@
 mod claims;
 mod depends;
 mod driver;
+mod ended;
+mod event;
 mod fetching;
 mod follow;
 mod hear;
 mod members;
 mod passing;
 mod reading;
+mod resources;
 mod source;
 mod standing;
+mod starting;
 mod sync;
 mod turns;
+mod unable;
 
 pub use driver::{Driver, Parts};
+pub use event::{Action, Event, FetchFailure, Moment, OpenMirror};
 pub use members::{Read, ReadSync};
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::api::ResourceExt as _;
 use futures::FutureExt as _;
 use jiff::Timestamp;
-use towline_plan::inventory::Inventory as Owned;
 use towline_plan::members::Share;
 use towline_plan::object::SyncKey;
-use towline_proto::CommitId;
 
-use crate::api::{GitSource, Inventory};
-use crate::bus::{BusEvent, Interest};
-use crate::cluster::{Change, Moved, ResourceEvent};
-use crate::mirror::Mirror;
-use crate::pass::{PANICKED, Revision};
+use crate::api::Inventory;
+use crate::bus::Interest;
+use crate::pass::PANICKED;
 use members::Hold;
 use source::SourceEntry;
 use sync::SyncEntry;
 
 /// A GitSource by namespace and name.
 pub type SourceKey = SyncKey;
-
-/// Everything that can happen.
-#[derive(Debug)]
-pub enum Event {
-    Resource(ResourceEvent),
-    Bus(BusEvent),
-    /// Something of a Sync's objects moved.
-    Moved(Moved),
-    /// The commit a status names is in the mirror: it can be worked from before Git was asked.
-    Recovered {
-        source: SourceKey,
-        revision: Revision,
-        mirror: OpenMirror,
-    },
-    /// The fetch of this number ended; only the newest one of a source counts.
-    Fetched {
-        source: SourceKey,
-        number: u64,
-        result: Result<(OpenMirror, CommitId), FetchFailure>,
-    },
-    /// A source's status was written, or could not be.
-    Written {
-        source: SourceKey,
-        result: Result<Box<GitSource>, String>,
-    },
-    Passed {
-        sync: SyncKey,
-        passed: passing::Passed,
-    },
-    /// It was said on a Sync why it does not run, or could not be: then there is nothing written.
-    Explained {
-        sync: SyncKey,
-        /// Of the Sync it was said of.
-        uid: Option<String>,
-        written: Option<Box<crate::api::Sync>>,
-    },
-    /// What this replica is to take care of from now on.
-    Divided(Share),
-    /// What came to this replica was read, by the read of this number.
-    Read {
-        number: u64,
-        syncs: Vec<ReadSync>,
-        sources: Vec<GitSource>,
-    },
-    /// It was said how a Sync stands, or could not be.
-    Stood {
-        sync: SyncKey,
-        stood: standing::Stood,
-    },
-    /// A moment that was waited for has come.
-    Due,
-}
-
-/// A mirror, without its insides in debug output.
-#[derive(Clone)]
-pub struct OpenMirror(pub Mirror);
-
-impl std::fmt::Debug for OpenMirror {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.0.url())
-    }
-}
-
-/// Why a fetch brought nothing.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FetchFailure {
-    pub message: String,
-    pub retryable: bool,
-}
-
-/// What the driver is to do.
-pub enum Action {
-    Fetch(fetching::Job),
-    /// Looks for what was fetched before a restart, without asking Git.
-    Recover {
-        source: SourceKey,
-        url: String,
-        revision: Revision,
-    },
-    WriteSource(Box<source::Write>),
-    /// Tells what befell a source.
-    Tell(Box<source::Tell>),
-    Pass(Box<passing::Job>),
-    /// Says why a Sync does not run.
-    Explain(Box<passing::Explanation>),
-    /// Says how a Sync stands between its passes.
-    Stand(Box<standing::Stand>),
-    /// Says that something works against a Sync.
-    Warn(Box<passing::Warning>),
-    /// Listen to these refs from now on.
-    Listen(BTreeSet<Interest>),
-    /// Syncs came to this replica: what the API server has of them now.
-    Read(Read),
-    /// Lets an Inventory go whose Sync is gone.
-    Release(Box<Inventory>),
-    /// A Sync is gone: its tombstone is reported.
-    Bury(Box<crate::api::Sync>),
-}
-
-/// What an event is judged with, besides itself.
-#[derive(Debug, Clone, Copy)]
-pub struct Moment {
-    pub now: Timestamp,
-    /// Uniform in 0..1.
-    pub dice: f64,
-}
 
 /// All sources, Syncs and inventories of a cluster.
 pub struct Engine {
@@ -274,115 +169,6 @@ impl Engine {
         (count(self.syncs.len()), count(ready), count(self.sources.len()))
     }
 
-    fn resource(&mut self, event: ResourceEvent, at: Moment, actions: &mut Vec<Action>) {
-        match event {
-            ResourceEvent::Source(scope, change) => match change {
-                Change::Applied(source) => self.source_applied(source, at),
-                Change::Gone(source) => self.source_gone(&key(&source)),
-                Change::Listed(sources) => {
-                    for gone in missing(self.sources.keys(), &scope, &sources) {
-                        self.source_gone(&gone);
-                    }
-                    sources.into_iter().for_each(|source| self.source_applied(source, at));
-                    self.listed.insert(("source", scope));
-                }
-            },
-            ResourceEvent::Sync(scope, change) => match change {
-                Change::Applied(sync) => self.sync_applied(sync, at, actions),
-                Change::Gone(sync) => self.sync_gone(&key(&sync), actions),
-                Change::Listed(syncs) => {
-                    for gone in missing(self.syncs.keys(), &scope, &syncs) {
-                        self.sync_gone(&gone, actions);
-                    }
-                    syncs.into_iter().for_each(|sync| self.sync_applied(sync, at, actions));
-                    self.listed.insert(("sync", scope));
-                }
-            },
-            ResourceEvent::Inventory(scope, change) => match change {
-                Change::Applied(inventory) => self.inventory_applied(inventory),
-                Change::Gone(inventory) => {
-                    let key = key(&inventory);
-                    // Another one may have taken its place already.
-                    if self.inventories.get(&key).is_none_or(|known| known.uid() == inventory.uid()) {
-                        self.inventory_gone(&key);
-                    }
-                }
-                Change::Listed(inventories) => {
-                    for gone in missing(self.inventories.keys(), &scope, &inventories) {
-                        self.inventory_gone(&gone);
-                    }
-                    inventories.into_iter().for_each(|inventory| self.inventory_applied(inventory));
-                    self.listed.insert(("inventory", scope));
-                }
-            },
-        }
-    }
-
-    fn inventory_applied(&mut self, inventory: Inventory) {
-        let key = key(&inventory);
-        let newer = self.inventories.get(&key).is_none_or(|known| is_newer(&inventory, known));
-        if newer {
-            let is_deleted = inventory.metadata.deletion_timestamp.is_some();
-            let read = |inventory: &Inventory| inventory.spec.read.clone();
-            let old = self.inventories.insert(key.clone(), inventory);
-            // What another replica's pass came to may show in nothing else.
-            if old.as_ref().and_then(read) != self.inventories.get(&key).and_then(read) {
-                self.wake_all_dependents(&key);
-            }
-            if self.syncs.get(&key).is_some_and(|entry| entry.hold != Hold::Own) {
-                // How far another replica has come with a Sync is known by nothing else.
-                self.wake_all_dependents(&key);
-                self.wake_those_who_wait_for(&key);
-            }
-            if !self.index(&key) || is_deleted {
-                self.rebuild(&key);
-            }
-        }
-    }
-
-    fn inventory_gone(&mut self, key: &SyncKey) {
-        self.inventories.remove(key);
-        self.index(key);
-        self.rebuild(key);
-    }
-
-    /// Lets inventories go whose Sync is gone, however it went: nobody else would. Once each; a list brings them up again.
-    fn release_strays(&mut self, actions: &mut Vec<Action>) {
-        for key in std::mem::take(&mut self.stirred) {
-            let Some(inventory) = self.inventories.get(&key) else { continue };
-            let owner = self.syncs.get(&key).and_then(|entry| entry.object.uid());
-            if inventory.metadata.deletion_timestamp.is_some() && owner.as_ref() != Some(&inventory.spec.sync_uid) {
-                actions.push(Action::Release(Box::new(inventory.clone())));
-            }
-        }
-    }
-
-    /// At once: until then nobody else may believe the objects are free.
-    fn rebuild(&mut self, key: &SyncKey) {
-        if let Some(entry) = self.syncs.get_mut(key) {
-            entry.schedule.want(towline_plan::schedule::sync::Trigger::Settings);
-        }
-    }
-
-    /// Claims count while their Sync exists, also while its inventory is lost: exactly then nobody else may believe the
-    /// objects are free. What a deleted Sync left behind may be taken over. Answers `false` where there is an inventory that
-    /// cannot be believed.
-    fn index(&mut self, key: &SyncKey) -> bool {
-        self.stirred.insert(key.clone());
-        let mut claims = crate::cluster::locked(&self.shared.claims);
-        let Some(entry) = self.syncs.get(key) else {
-            claims.remove(key);
-            return true;
-        };
-        let Some(inventory) = self.inventories.get(key) else { return true };
-        let own = Some(inventory).filter(|i| Some(&i.spec.sync_uid) == entry.object.uid().as_ref());
-        let owned = own.and_then(|i| Owned::from_lines(&i.spec.entries, &i.spec.digest).ok());
-        if let Some(owned) = &owned {
-            claims.replace(key, owned);
-        }
-        owned.is_some()
-    }
-
     fn start_due(&mut self, at: Moment, actions: &mut Vec<Action>) {
         self.start_reads(at, actions);
         self.assign_sources(at);
@@ -409,29 +195,6 @@ async fn caught<T>(work: impl Future<Output = T>) -> Result<T, String> {
 /// The key of one of our objects.
 fn key(object: &impl crate::api::ResourceExt) -> SyncKey {
     SyncKey { namespace: object.namespace().unwrap_or_default(), name: object.name_any() }
-}
-
-/// What a complete list of a scope no longer has.
-fn missing<'a, K: crate::api::ResourceExt>(
-    known: impl Iterator<Item = &'a SyncKey>,
-    scope: &Option<String>,
-    listed: &[K],
-) -> Vec<SyncKey> {
-    let listed: BTreeSet<SyncKey> = listed.iter().map(key).collect();
-    let in_scope = |key: &&SyncKey| scope.as_ref().is_none_or(|namespace| *namespace == key.namespace);
-    known.filter(in_scope).filter(|key| !listed.contains(key)).cloned().collect()
-}
-
-/// Whether the watch says something newer than what is known: it runs behind our own writes.
-fn is_newer(new: &impl crate::api::ResourceExt, known: &impl crate::api::ResourceExt) -> bool {
-    if new.uid() != known.uid() {
-        return true;
-    }
-    let version = |object: Option<String>| object.and_then(|v| v.parse::<u128>().ok());
-    match (version(new.resource_version()), version(known.resource_version())) {
-        (Some(new), Some(known)) => new > known,
-        _ => true,
-    }
 }
 
 #[cfg(test)]

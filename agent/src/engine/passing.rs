@@ -12,8 +12,8 @@ use towline_plan::schedule::turns::Urgency;
 use towline_proto::{ClusterName, Wire as _};
 use tracing::Instrument as _;
 
-use super::sync::Why;
 use super::turns::Turns;
+use super::unable::Why;
 use super::{Event, caught};
 use crate::api::{self, Conditions, Inventory, Sync, SyncStatus, Verdict};
 use crate::bus::{Bus, Report};

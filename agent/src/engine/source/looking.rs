@@ -12,7 +12,8 @@ use super::wanted::{Wanted, revision_name};
 use super::{SourceEntry, interval, understand};
 use crate::api::{self, ConditionStatus, GitSource, ResourceExt as _, Verdict};
 use crate::engine::members::Role;
-use crate::engine::{Action, Engine, FetchFailure, Moment, OpenMirror, SourceKey, fetching, is_newer, key};
+use crate::engine::resources::is_newer;
+use crate::engine::{Action, Engine, FetchFailure, Moment, OpenMirror, SourceKey, fetching, key};
 use crate::pass::Revision;
 
 impl Engine {

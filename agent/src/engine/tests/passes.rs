@@ -9,7 +9,7 @@ use super::world::{World, drift, key, pass, woken, words};
 use crate::api::{ALLOW_DELETIONS, Inventory, InventorySpec, REQUESTED_AT, ResourceExt as _};
 use crate::bus::BusEvent;
 use crate::cluster::{Change, ResourceEvent, locked};
-use crate::engine::sync::Why;
+use crate::engine::unable::Why;
 use crate::engine::{Event, passing};
 use crate::pass::{End, Failure};
 

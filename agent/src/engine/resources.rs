@@ -1,0 +1,149 @@
+//! What the API server says of sources, Syncs and Inventories: one that changed, one that is gone, or a whole list.
+//!
+//! Knows which of two versions is the newer, and whose claims an Inventory holds. What follows for a source or a Sync stands
+//! in its own file.
+
+use std::collections::BTreeSet;
+
+use towline_plan::inventory::Inventory as Owned;
+use towline_plan::object::SyncKey;
+use towline_plan::schedule::sync::Trigger;
+
+use super::members::Hold;
+use super::{Action, Engine, Moment, key};
+use crate::api::{Inventory, ResourceExt as _};
+use crate::cluster::{Change, ResourceEvent};
+
+impl Engine {
+    pub(super) fn resource(&mut self, event: ResourceEvent, at: Moment, actions: &mut Vec<Action>) {
+        match event {
+            ResourceEvent::Source(scope, change) => match change {
+                Change::Applied(source) => self.source_applied(source, at),
+                Change::Gone(source) => self.source_gone(&key(&source)),
+                Change::Listed(sources) => {
+                    for gone in missing(self.sources.keys(), &scope, &sources) {
+                        self.source_gone(&gone);
+                    }
+                    sources.into_iter().for_each(|source| self.source_applied(source, at));
+                    self.listed.insert(("source", scope));
+                }
+            },
+            ResourceEvent::Sync(scope, change) => match change {
+                Change::Applied(sync) => self.sync_applied(sync, at, actions),
+                Change::Gone(sync) => self.sync_gone(&key(&sync), actions),
+                Change::Listed(syncs) => {
+                    for gone in missing(self.syncs.keys(), &scope, &syncs) {
+                        self.sync_gone(&gone, actions);
+                    }
+                    syncs.into_iter().for_each(|sync| self.sync_applied(sync, at, actions));
+                    self.listed.insert(("sync", scope));
+                }
+            },
+            ResourceEvent::Inventory(scope, change) => match change {
+                Change::Applied(inventory) => self.inventory_applied(inventory),
+                Change::Gone(inventory) => {
+                    let key = key(&inventory);
+                    // Another one may have taken its place already.
+                    if self.inventories.get(&key).is_none_or(|known| known.uid() == inventory.uid()) {
+                        self.inventory_gone(&key);
+                    }
+                }
+                Change::Listed(inventories) => {
+                    for gone in missing(self.inventories.keys(), &scope, &inventories) {
+                        self.inventory_gone(&gone);
+                    }
+                    inventories.into_iter().for_each(|inventory| self.inventory_applied(inventory));
+                    self.listed.insert(("inventory", scope));
+                }
+            },
+        }
+    }
+
+    pub(super) fn inventory_applied(&mut self, inventory: Inventory) {
+        let key = key(&inventory);
+        let newer = self.inventories.get(&key).is_none_or(|known| is_newer(&inventory, known));
+        if newer {
+            let is_deleted = inventory.metadata.deletion_timestamp.is_some();
+            let read = |inventory: &Inventory| inventory.spec.read.clone();
+            let old = self.inventories.insert(key.clone(), inventory);
+            // What another replica's pass came to may show in nothing else.
+            if old.as_ref().and_then(read) != self.inventories.get(&key).and_then(read) {
+                self.wake_all_dependents(&key);
+            }
+            if self.syncs.get(&key).is_some_and(|entry| entry.hold != Hold::Own) {
+                // How far another replica has come with a Sync is known by nothing else.
+                self.wake_all_dependents(&key);
+                self.wake_those_who_wait_for(&key);
+            }
+            if !self.index(&key) || is_deleted {
+                self.rebuild(&key);
+            }
+        }
+    }
+
+    fn inventory_gone(&mut self, key: &SyncKey) {
+        self.inventories.remove(key);
+        self.index(key);
+        self.rebuild(key);
+    }
+
+    /// Lets inventories go whose Sync is gone, however it went: nobody else would. Once each; a list brings them up again.
+    pub(super) fn release_strays(&mut self, actions: &mut Vec<Action>) {
+        for key in std::mem::take(&mut self.stirred) {
+            let Some(inventory) = self.inventories.get(&key) else { continue };
+            let owner = self.syncs.get(&key).and_then(|entry| entry.object.uid());
+            if inventory.metadata.deletion_timestamp.is_some() && owner.as_ref() != Some(&inventory.spec.sync_uid) {
+                actions.push(Action::Release(Box::new(inventory.clone())));
+            }
+        }
+    }
+
+    /// At once: until then nobody else may believe the objects are free.
+    fn rebuild(&mut self, key: &SyncKey) {
+        if let Some(entry) = self.syncs.get_mut(key) {
+            entry.schedule.want(Trigger::Settings);
+        }
+    }
+
+    /// Claims count while their Sync exists, also while its inventory is lost: exactly then nobody else may believe the
+    /// objects are free. What a deleted Sync left behind may be taken over. Answers `false` where there is an inventory that
+    /// cannot be believed.
+    pub(super) fn index(&mut self, key: &SyncKey) -> bool {
+        self.stirred.insert(key.clone());
+        let mut claims = crate::cluster::locked(&self.shared.claims);
+        let Some(entry) = self.syncs.get(key) else {
+            claims.remove(key);
+            return true;
+        };
+        let Some(inventory) = self.inventories.get(key) else { return true };
+        let own = Some(inventory).filter(|i| Some(&i.spec.sync_uid) == entry.object.uid().as_ref());
+        let owned = own.and_then(|i| Owned::from_lines(&i.spec.entries, &i.spec.digest).ok());
+        if let Some(owned) = &owned {
+            claims.replace(key, owned);
+        }
+        owned.is_some()
+    }
+}
+
+/// What a complete list of a scope no longer has.
+fn missing<'a, K: crate::api::ResourceExt>(
+    known: impl Iterator<Item = &'a SyncKey>,
+    scope: &Option<String>,
+    listed: &[K],
+) -> Vec<SyncKey> {
+    let listed: BTreeSet<SyncKey> = listed.iter().map(key).collect();
+    let in_scope = |key: &&SyncKey| scope.as_ref().is_none_or(|namespace| *namespace == key.namespace);
+    known.filter(in_scope).filter(|key| !listed.contains(key)).cloned().collect()
+}
+
+/// Whether the watch says something newer than what is known: it runs behind our own writes.
+pub(super) fn is_newer(new: &impl crate::api::ResourceExt, known: &impl crate::api::ResourceExt) -> bool {
+    if new.uid() != known.uid() {
+        return true;
+    }
+    let version = |object: Option<String>| object.and_then(|v| v.parse::<u128>().ok());
+    match (version(new.resource_version()), version(known.resource_version())) {
+        (Some(new), Some(known)) => new > known,
+        _ => true,
+    }
+}
