@@ -286,3 +286,59 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_sync_that_leaves_needs_no_revision_and_no_leave() {
+    let mut sync = SyncSchedule::new(Settings { suspended: true, ..SETTINGS }, 7, at(0));
+    assert_eq!(sync.start(at(0)), None, "suspended, and without a source");
+    assert!(!sync.leave(), "nothing runs that has to be cut short");
+    assert!(sync.is_leaving());
+    let start = sync.start(at(1)).unwrap();
+    assert_eq!((start.sequence, start.trigger), (7, Trigger::Settings), "at what it was brought to last");
+    assert!(!sync.leave(), "it runs already for that, and begins once");
+    sync.ended(Ended::Succeeded, at(2), 0.5);
+    assert_ne!(sync.next(at(2)), Some(at(2)), "that it leaves was no reason for a second pass");
+}
+
+#[test]
+fn leaving_cuts_a_pass_short_and_starts_afresh() {
+    let mut sync = sync();
+    sync.offer(5);
+    sync.start(at(0));
+    sync.ended(Ended::Waiting { bounded: true, blind: false }, at(1), 0.5);
+    sync.want(Trigger::Progress);
+    assert!(sync.start(at(2)).is_some_and(|start| start.waiting_since == Some(at(1))));
+    assert!(sync.leave(), "what runs applies what is to go");
+    sync.ended(Ended::Superseded, at(3), 0.5);
+    let start = sync.start(at(3)).unwrap();
+    assert_eq!((start.sequence, start.trigger, start.waiting_since), (5, Trigger::Settings, None));
+    // What could not be let go of is tried again, without anybody's word.
+    sync.ended(Ended::Failed { retryable: true }, at(4), 0.5);
+    assert_eq!(sync.next(at(4)), Some(at(64)), "the first wait, whatever failed before");
+    sync.offer(6);
+    assert_eq!(sync.start(at(64)).map(|start| start.sequence), Some(5), "what Git has now is nothing to it");
+}
+
+#[test]
+fn who_is_asked_runs_once_also_while_suspended() {
+    let mut sync = SyncSchedule::new(Settings { suspended: true, ..SETTINGS }, 0, at(0));
+    sync.ask();
+    assert_eq!(sync.start(at(0)), None, "it has nothing yet to say anything about");
+    sync.offer(1);
+    assert!(sync.start(at(0)).is_some());
+    // What runs is cut short, as everything of a suspended Sync ends: the answer was in it.
+    sync.ended(Ended::Superseded, at(1), 0.5);
+    assert_eq!(sync.next(at(1)), None, "it rests again");
+    sync.ask();
+    assert_eq!(sync.next(at(2)), Some(at(2)));
+
+    // One that is not suspended runs soon, and not before its pass has ended.
+    let mut sync = self::sync();
+    sync.offer(1);
+    sync.start(at(0));
+    sync.ask();
+    assert_eq!(sync.next(at(0)), None);
+    sync.ended(Ended::Succeeded, at(1), 0.5);
+    let start = sync.start(at(1)).unwrap();
+    assert_eq!((start.trigger, start.look), (Trigger::Progress, Look::Moved));
+}
