@@ -13,6 +13,7 @@ use towline_proto::{CommitId, RefName};
 
 use super::source::{Write, status};
 use super::{Event, FetchFailure, OpenMirror, SourceKey, caught};
+use crate::access::Access;
 use crate::api::{GitSource, ResourceExt as _};
 use crate::cluster::Cluster;
 use crate::metrics::Metrics;
@@ -91,7 +92,7 @@ fn fetch_blocking(
         let (source, mirror) = (job.source.clone(), OpenMirror(mirror.clone()));
         let _ = events.blocking_send(Event::Recovered { source, revision, mirror });
     }
-    let fetched = mirror.fetch(&job.reference, started + job.timeout, interrupt);
+    let fetched = mirror.fetch(&job.reference, &Access::default(), started + job.timeout, interrupt);
     let outcome = fetched.as_ref().map_or_else(FetchError::word, |_| "succeeded");
     metrics.fetched(mirror.host(), outcome, mirror.traffic(), started.elapsed());
     let tip = fetched.map_err(|e| FetchFailure { message: chain(&e), retryable: e.is_retryable() })?;

@@ -9,7 +9,6 @@ use std::time::Duration;
 use gix::ObjectId;
 use gix::protocol::handshake::Ref;
 use gix::protocol::transport::Protocol;
-use gix::protocol::transport::client::TransportWithoutIO;
 use gix::protocol::transport::client::blocking_io::http::Transport;
 use gix::remote::{Connection, fetch::RefMap};
 use towline_proto::RefName;
@@ -19,6 +18,7 @@ use super::exchange::Exchange;
 use super::halt::{Halt, Stop};
 use super::store::explain;
 use super::wire::{Failure, Wire};
+use crate::access::Access;
 
 /// A repository with 100,000 refs that all begin with the one that is asked for lists them in 10 MB.
 pub(super) const LIST_BYTES_MAX: u64 = 32 << 20;
@@ -38,10 +38,24 @@ pub enum FetchError {
     RefInvalid { reference: String, url: String },
     #[error("fetch {reference} from {url}: it does not name a commit")]
     NotACommit { reference: String, url: String },
-    #[error("fetch from {url}: the server asks for credentials or refuses the ones it was given ({cause})")]
-    Authentication { url: String, cause: String },
-    #[error("fetch from {url}: no such repository, or it is hidden from these credentials (HTTP 404)")]
-    RepositoryNotFound { url: String },
+    #[error(
+        "fetch from {url}: the server asks who we are (HTTP {status}), and there are no credentials: name a Secret in spec.secretRef"
+    )]
+    Anonymous { url: String, status: u16 },
+    #[error(
+        "fetch from {url}: the server does not take the credentials (HTTP 401): they are wrong, expired or revoked"
+    )]
+    Unauthorized { url: String },
+    #[error(
+        "fetch from {url}: the server knows the credentials and refuses them (HTTP 403): they may not read this repository"
+    )]
+    Forbidden { url: String },
+    #[error("fetch from {url}: there is no such repository, or {} (HTTP 404)", hidden(*.login))]
+    RepositoryNotFound { url: String, login: bool },
+    #[error(
+        "fetch from {url}: credentials are not sent over plain http: use https, or name the host in plain_http_hosts of the agent's configuration"
+    )]
+    PlainHttp { url: String },
     #[error("fetch from {url}: the server answers HTTP {status}")]
     Status { url: String, status: u16, retry_after: Option<Duration> },
     #[error(
@@ -77,7 +91,10 @@ impl FetchError {
             Self::RefNotFound { .. }
             | Self::RefInvalid { .. }
             | Self::NotACommit { .. }
-            | Self::Authentication { .. }
+            | Self::Anonymous { .. }
+            | Self::Unauthorized { .. }
+            | Self::Forbidden { .. }
+            | Self::PlainHttp { .. }
             | Self::RepositoryNotFound { .. }
             | Self::Redirect { .. }
             | Self::Tls { .. }
@@ -98,7 +115,9 @@ impl FetchError {
     pub fn word(&self) -> &'static str {
         match self {
             Self::RefNotFound { .. } | Self::RefInvalid { .. } | Self::NotACommit { .. } => "no_such_ref",
-            Self::Authentication { .. } => "authentication",
+            Self::Anonymous { .. } | Self::Unauthorized { .. } | Self::Forbidden { .. } | Self::PlainHttp { .. } => {
+                "authentication"
+            }
             Self::RepositoryNotFound { .. } => "not_found",
             Self::Status { .. } => "status",
             Self::Redirect { .. } | Self::NotGit { .. } => "not_git",
@@ -136,14 +155,22 @@ pub(super) struct Conversation<'a> {
     pub(super) mirror: &'a Mirror,
     pub(super) reference: &'a RefName,
     pub(super) wire: Wire,
+    /// Whether it says who we are.
+    login: bool,
     halt: &'a Halt,
 }
 
 impl<'a> Conversation<'a> {
-    pub(super) fn new(mirror: &'a Mirror, reference: &'a RefName, halt: &'a Halt) -> Result<Self, FetchError> {
-        let wire = Wire::new(halt.clone(), LIST_BYTES_MAX, std::sync::Arc::clone(&mirror.traffic));
-        let wire = wire.map_err(|failure| told_by_the_wire(failure, mirror.url.clone()))?;
-        let conversation = Self { mirror, reference, halt, wire };
+    pub(super) fn new(
+        mirror: &'a Mirror,
+        reference: &'a RefName,
+        access: &Access,
+        halt: &'a Halt,
+    ) -> Result<Self, FetchError> {
+        let login = access.login.is_some();
+        let wire = Wire::new(access, halt.clone(), LIST_BYTES_MAX, std::sync::Arc::clone(&mirror.traffic));
+        let wire = wire.map_err(|failure| told_by_the_wire(failure, mirror.url.clone(), login))?;
+        let conversation = Self { mirror, reference, halt, wire, login };
         match gix::validate::reference::name(reference.as_str().into()) {
             Ok(_) => Ok(conversation),
             Err(_) => Err(FetchError::RefInvalid { reference: reference.to_string(), url: mirror.url.clone() }),
@@ -162,16 +189,13 @@ impl<'a> Conversation<'a> {
         remote.with_refspecs([spec.as_str()], gix::remote::Direction::Fetch)
     }
 
-    /// Over our own HTTP, with our own credentials or none: unset, gix would run helpers and ask at the terminal.
+    /// Over our own HTTP, which alone knows credentials: unset, gix would run helpers and ask at the terminal.
     pub(super) fn connect<'r, 'repo>(
         &self,
         remote: &'r gix::Remote<'repo>,
     ) -> gix::Result<Connection<'r, 'static, 'repo, Transport<Exchange>>> {
         let url = gix::url::parse(self.mirror.url.as_str())?;
-        let mut transport = Transport::new_http(Exchange::new(self.wire.clone()), url, Protocol::V2, false);
-        if let Some(account) = &self.mirror.account {
-            transport.set_identity(account.clone()).map_err(gix::Error::from_error)?;
-        }
+        let transport = Transport::new_http(Exchange::new(self.wire.clone()), url, Protocol::V2, false);
         let connection = remote.to_connection_with_transport(transport).with_credentials(|_| Ok(None));
         // Set, so that gix does not look for proxies and the like in configuration.
         Ok(connection.with_transport_options(Box::new(())))
@@ -196,7 +220,7 @@ impl<'a> Conversation<'a> {
     pub(super) fn error(&self, error: &gix::Error) -> FetchError {
         let url = self.mirror.url.clone();
         if let Some(failure) = self.wire.failure() {
-            return told_by_the_wire(failure, url);
+            return told_by_the_wire(failure, url, self.login);
         }
         if let Some(stop) = self.halt.reached() {
             return stopped(stop, url);
@@ -204,9 +228,6 @@ impl<'a> Conversation<'a> {
         let cause = explain(error);
         if error.downcast_any_ref::<io::Error>().is_some_and(is_disk) {
             return FetchError::Disk { url, cause };
-        }
-        if cause.contains("credentials in clear text") {
-            return FetchError::Authentication { url, cause: "credentials are not sent over plain http".to_owned() };
         }
         if cause.contains(LONG_ID) {
             return FetchError::NotSupported { url, cause: "its object ids are SHA-256".to_owned() };
@@ -225,15 +246,20 @@ pub(super) fn stopped(stop: Stop, url: String) -> FetchError {
     }
 }
 
-fn told_by_the_wire(failure: Failure, url: String) -> FetchError {
+fn hidden(login: bool) -> &'static str {
+    if login { "these credentials may not see it" } else { "it is private and there are no credentials" }
+}
+
+fn told_by_the_wire(failure: Failure, url: String, login: bool) -> FetchError {
     match failure {
         Failure::Stopped(stop) => stopped(stop, url),
         Failure::Unreachable { cause } => FetchError::Connect { url, cause },
         Failure::Tls { cause } => FetchError::Tls { url, cause },
-        Failure::Status { status: status @ (401 | 403), .. } => {
-            FetchError::Authentication { url, cause: format!("HTTP {status}") }
-        }
-        Failure::Status { status: 404 | 410, .. } => FetchError::RepositoryNotFound { url },
+        Failure::PlainHttp => FetchError::PlainHttp { url },
+        Failure::Status { status: status @ (401 | 403), .. } if !login => FetchError::Anonymous { url, status },
+        Failure::Status { status: 401, .. } => FetchError::Unauthorized { url },
+        Failure::Status { status: 403, .. } => FetchError::Forbidden { url },
+        Failure::Status { status: 404 | 410, .. } => FetchError::RepositoryNotFound { url, login },
         Failure::Status { status, retry_after } => FetchError::Status { url, status, retry_after },
         Failure::Redirect { to } => FetchError::Redirect { url, to },
         Failure::NotGit { content_type } => FetchError::NotGit { url, content_type },

@@ -20,6 +20,7 @@ use super::halt::Halt;
 use super::lock::{Lock, LockError};
 use super::reach::reach;
 use super::{Mirror, Tip, store};
+use crate::access::Access;
 
 /// Ten times the largest repository we test with. It bounds what a server can put on the disk in one fetch.
 const PACK_BYTES_MAX: u64 = 2 << 30;
@@ -40,6 +41,7 @@ impl Mirror {
     pub fn fetch(
         &self,
         reference: &RefName,
+        access: &Access,
         deadline: Instant,
         interrupt: &Arc<AtomicBool>,
     ) -> Result<Tip, FetchError> {
@@ -48,16 +50,16 @@ impl Mirror {
         store::sweep(&self.directory);
         self.put_in_order_locked(&lock).map_err(|error| self.disk(&error))?;
         let tip = if self.is_damaged() {
-            self.fetch_anew(reference, &halt)?
+            self.fetch_anew(reference, access, &halt)?
         } else {
-            match self.fetch_into(&self.directory, reference, &halt) {
+            match self.fetch_into(&self.directory, reference, access, &halt) {
                 Ok(tip) => tip,
                 Err(Attempt::Failed(error)) => return Err(error),
                 // In an empty mirror it would be the same again.
                 Err(Attempt::Suspect(error)) if self.is_empty() => return Err(error),
                 Err(Attempt::Suspect(error)) => {
                     tracing::warn!(mirror = %self.directory.display(), %error, "fetching into a new mirror");
-                    self.fetch_anew(reference, &halt)?
+                    self.fetch_anew(reference, access, &halt)?
                 }
             }
         };
@@ -77,11 +79,11 @@ impl Mirror {
         })
     }
 
-    fn fetch_anew(&self, reference: &RefName, halt: &Halt) -> Result<Tip, FetchError> {
+    fn fetch_anew(&self, reference: &RefName, access: &Access, halt: &Halt) -> Result<Tip, FetchError> {
         let (fresh, old) = (self.directory.with_extension("new"), self.directory.with_extension("old"));
         self.create(&fresh).map_err(|error| self.disk(&error))?;
         let tip = self
-            .fetch_into(&fresh, reference, halt)
+            .fetch_into(&fresh, reference, access, halt)
             .map_err(|(Attempt::Failed(error) | Attempt::Suspect(error))| error);
         let swap = |_: &Tip| -> io::Result<()> {
             store::remove(&old)?;
@@ -93,8 +95,8 @@ impl Mirror {
     }
 
     /// The repository is opened anew for each fetch: gix reserves slots for packs when it opens one, and runs out of them.
-    fn fetch_into(&self, directory: &Path, reference: &RefName, halt: &Halt) -> Result<Tip, Attempt> {
-        let conversation = Conversation::new(self, reference, halt).map_err(Attempt::Failed)?;
+    fn fetch_into(&self, directory: &Path, reference: &RefName, access: &Access, halt: &Halt) -> Result<Tip, Attempt> {
+        let conversation = Conversation::new(self, reference, access, halt).map_err(Attempt::Failed)?;
         let received = self.receive(directory, &conversation, halt);
         let target = received.map_err(|error| conversation.attempt(error))?;
         let suspect = |cause: String| Attempt::Suspect(FetchError::Protocol { url: self.url.clone(), cause });

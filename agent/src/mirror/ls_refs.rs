@@ -12,17 +12,19 @@ use super::Mirror;
 use super::conversation::{Conversation, FetchError};
 use super::halt::Halt;
 use super::store;
+use crate::access::Access;
 
 impl Mirror {
     /// The commit a ref names at the server now, `None` if there is no such ref. An annotated tag answers with what it names.
     pub fn resolve(
         &self,
         reference: &RefName,
+        access: &Access,
         deadline: Instant,
         interrupt: &Arc<AtomicBool>,
     ) -> Result<Option<CommitId>, FetchError> {
         let halt = Halt { deadline, interrupt: Arc::clone(interrupt) };
-        let conversation = Conversation::new(self, reference, &halt)?;
+        let conversation = Conversation::new(self, reference, access, &halt)?;
         let map = list(&conversation).map_err(|error| conversation.error(&error))?;
         match conversation.listed(&map) {
             Ok(listed) => Ok(CommitId::parse(&listed.peeled.to_string()).ok()),

@@ -8,7 +8,8 @@
 //!
 //! 1. [`Mirror::open`] makes sure that a repository is there (`open`, `store`): what is not ours or not whole is rebuilt.
 //! 2. [`Mirror::resolve`] asks for one ref (`ls_refs`), [`Mirror::fetch`] brings its commit and what is below it (`fetch`). Both
-//!    hold a conversation (`conversation`) over HTTP (`wire`, `exchange`), in which every wait ends at a deadline (`halt`). A
+//!    hold a conversation (`conversation`) over HTTP (`client`, `wire`, `exchange`) with an
+//!    [`Access`](crate::access::Access), in which every wait ends at a deadline (`halt`). A
 //!    lock (`lock`) keeps two fetches apart, also between processes.
 //! 3. [`Mirror::holds`] walks what a commit reaches (`reach`); [`Mirror::read`] and [`Mirror::object_id`] take it from the object
 //!    database (`read`).
@@ -19,6 +20,7 @@
 
 use std::path::PathBuf;
 
+mod client;
 mod conversation;
 mod exchange;
 mod fetch;
@@ -49,10 +51,8 @@ pub struct Mirror {
     directory: PathBuf,
     /// Whose mirror it is: what the directory is named after.
     identity: towline_proto::RepositoryId,
-    /// Without credentials: this one is logged, stored and shown.
+    /// Without a user: this one is logged, stored and shown.
     url: String,
-    /// From the URL, where it names a user and a password.
-    account: Option<gix::sec::identity::Account>,
     /// What its conversations cost so far; clones count together.
     traffic: std::sync::Arc<wire::Traffic>,
 }

@@ -17,6 +17,10 @@ pub enum OpenError {
     NotSupported { scheme: String },
     #[error("open the mirror: the URL is not one Git understands")]
     Url,
+    #[error(
+        "open the mirror: the URL has a password in it, which all who may read the source can see: put it into a Secret, and name that in spec.secretRef"
+    )]
+    Password,
     #[error(transparent)]
     Repository(#[from] RepositoryError),
     #[error("open the mirror of {url} in {}", directory.display())]
@@ -32,15 +36,12 @@ impl Mirror {
             // What `parse` takes for a local path may be anything; a scheme is a word.
             return Err(OpenError::NotSupported { scheme: parsed.scheme.as_str().chars().take(16).collect() });
         }
+        if parsed.password().is_some() {
+            return Err(OpenError::Password);
+        }
         let identity = RepositoryId::from_url(url)?;
         let directory = storage.join("mirrors").join(identity.token().as_str());
-        let mirror = Self {
-            directory,
-            identity,
-            url: without_account(&parsed),
-            account: account(&parsed),
-            traffic: Default::default(),
-        };
+        let mirror = Self { directory, identity, url: without_account(&parsed), traffic: Default::default() };
         mirror.put_in_order().map_err(|source| OpenError::Storage {
             url: mirror.url.clone(),
             directory: mirror.directory.clone(),
@@ -78,10 +79,4 @@ fn without_account(url: &gix::Url) -> String {
     plain.set_user(None);
     plain.set_password(None);
     plain.to_bstring().to_string()
-}
-
-fn account(url: &gix::Url) -> Option<gix::sec::identity::Account> {
-    let username = url.user()?.to_owned();
-    let password = url.password().unwrap_or_default().to_owned();
-    Some(gix::sec::identity::Account { username, password, oauth_refresh_token: None })
 }

@@ -19,22 +19,38 @@ use reqwest::header::{HeaderMap, LOCATION, RETRY_AFTER};
 use reqwest::{StatusCode, Url};
 use tokio::runtime::Runtime;
 
+use super::client::Client;
 use super::halt::{Halt, LOOK_EVERY, Stop};
-
-/// A host that is there answers a SYN in less than a second; this leaves room for retransmissions and a TLS handshake.
-const CONNECT_WITHIN: Duration = Duration::from_secs(15);
+use crate::access::Access;
 
 /// Why a request brought no answer, or none that Git can use.
 #[derive(Debug, Clone)]
 pub(super) enum Failure {
     Stopped(Stop),
-    Unreachable { cause: String },
-    Tls { cause: String },
-    Status { status: u16, retry_after: Option<Duration> },
-    Redirect { to: String },
-    NotGit { content_type: String },
-    TooLarge { bytes_max: u64 },
-    Broken { cause: String },
+    Unreachable {
+        cause: String,
+    },
+    Tls {
+        cause: String,
+    },
+    Status {
+        status: u16,
+        retry_after: Option<Duration>,
+    },
+    Redirect {
+        to: String,
+    },
+    /// A login would go over the wire in the clear.
+    PlainHttp,
+    NotGit {
+        content_type: String,
+    },
+    TooLarge {
+        bytes_max: u64,
+    },
+    Broken {
+        cause: String,
+    },
 }
 
 /// What conversations cost, for the metrics.
@@ -55,7 +71,7 @@ impl Traffic {
 pub(super) struct Wire(Rc<Shared>);
 
 struct Shared {
-    client: reqwest::Client,
+    client: Client,
     /// Taken out when it is dropped.
     runtime: Option<Runtime>,
     halt: Halt,
@@ -67,14 +83,10 @@ struct Shared {
 }
 
 impl Wire {
-    pub(super) fn new(halt: Halt, receive_max: u64, traffic: Arc<Traffic>) -> Result<Self, Failure> {
+    pub(super) fn new(access: &Access, halt: Halt, receive_max: u64, traffic: Arc<Traffic>) -> Result<Self, Failure> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| Failure::Broken { cause: error.to_string() })?;
-        // HTTP/1.1: one stream at a time needs no flow control of its own. Redirects are judged here, one by one.
-        let builder = reqwest::Client::builder().connect_timeout(CONNECT_WITHIN).http1_only();
-        let client = builder.redirect(reqwest::redirect::Policy::none()).build();
-        // The system's certificates are loaded here; having none is what goes wrong.
-        let client = client.map_err(|error| Failure::Tls { cause: causes(&error).0 })?;
+        let client = Client::new(access).map_err(|error| Failure::Tls { cause: causes(&error).0 })?;
         Ok(Self(Rc::new(Shared {
             client,
             runtime: Some(runtime),
@@ -113,10 +125,7 @@ impl Wire {
         headers: HeaderMap,
         body: Option<Vec<u8>>,
     ) -> Result<reqwest::Response, Failure> {
-        let request = match body {
-            Some(body) => self.0.client.post(url).body(body),
-            None => self.0.client.get(url),
-        };
+        let request = self.0.client.request(url, body)?;
         self.0.traffic.requests.fetch_add(1, Ordering::Relaxed);
         let response = self.wait(request.headers(headers).send())?.map_err(Failure::of)?;
         let status = response.status();

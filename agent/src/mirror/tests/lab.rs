@@ -13,6 +13,7 @@ use towline_plan::tree::Limits;
 use towline_proto::{CommitId, RefName};
 
 use super::server::Server;
+use crate::access::Access;
 use crate::mirror::{FetchError, Mirror, Tip};
 
 /// Far above what anything here takes, so that only a hang is caught by it.
@@ -128,7 +129,7 @@ pub(super) fn within(time: Duration) -> Instant {
 }
 
 pub(super) fn fetch(mirror: &Mirror, reference: &str) -> Result<Tip, FetchError> {
-    mirror.fetch(&name(reference), within(GENEROUS), &never())
+    mirror.fetch(&name(reference), &Access::default(), within(GENEROUS), &never())
 }
 
 pub(super) fn fetch_main(mirror: &Mirror) -> Tip {
@@ -136,7 +137,7 @@ pub(super) fn fetch_main(mirror: &Mirror) -> Tip {
 }
 
 pub(super) fn resolve(mirror: &Mirror, reference: &str) -> Result<Option<CommitId>, FetchError> {
-    mirror.resolve(&name(reference), within(GENEROUS), &never())
+    mirror.resolve(&name(reference), &Access::default(), within(GENEROUS), &never())
 }
 
 /// Paths and contents.

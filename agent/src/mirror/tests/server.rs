@@ -45,7 +45,7 @@ struct State {
 
 pub(super) struct Server {
     pub(super) address: SocketAddr,
-    /// The request lines, in the order in which they came.
+    /// The request lines, each with what it said of who asks, in the order in which they came.
     pub(super) requests: Receiver<String>,
     state: Arc<State>,
     accepting: Option<JoinHandle<()>>,
@@ -88,17 +88,19 @@ impl Drop for Server {
     }
 }
 
+#[derive(Default)]
 struct Request {
     method: String,
     target: String,
     git_protocol: String,
     content_type: String,
+    authorization: String,
     body: Vec<u8>,
 }
 
 fn serve(mut stream: TcpStream, state: &State) {
     let Some(request) = read(&stream) else { return };
-    let _ = state.requests.send(format!("{} {}", request.method, request.target));
+    let _ = state.requests.send(format!("{} {} {}", request.method, request.target, request.authorization));
     let fault = state.fault.lock().unwrap().clone();
     let is_pack = request.method == "POST" && request.body.windows(13).any(|bytes| bytes == b"command=fetch");
     match fault {
@@ -140,7 +142,7 @@ fn read(stream: &TcpStream) -> Option<Request> {
     let mut words = line.split_whitespace().map(str::to_owned);
     let (method, target) = (words.next()?, words.next()?);
     let mut request =
-        Request { method, target, git_protocol: String::new(), content_type: String::new(), body: vec![] };
+        Request { method, target, ..Request::default() };
     let mut length = 0;
     loop {
         let mut line = String::new();
@@ -149,6 +151,7 @@ fn read(stream: &TcpStream) -> Option<Request> {
         match name.to_ascii_lowercase().as_str() {
             "content-length" => length = value.parse().unwrap(),
             "git-protocol" => request.git_protocol = value.to_owned(),
+            "authorization" => request.authorization = format!("authorization: {value}"),
             "content-type" => request.content_type = value.to_owned(),
             _ => {}
         }
