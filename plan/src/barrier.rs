@@ -90,6 +90,14 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::claims::Claims;
+    use crate::decide::{Apply, Plan, Situation, decide};
+    use crate::desired::Desired;
+    use crate::inventory::{Entry, Inventory, State};
+    use crate::letting::Letting;
+    use crate::object::{GroupKind, ObjectId, Origin};
+    use crate::observed::{Found, Judgement, Live, Observed, Seen};
+    use crate::part::{Prune, PruneRules};
 
     fn key(name: &str) -> SyncKey {
         SyncKey { namespace: "ns".into(), name: name.into() }
@@ -137,45 +145,152 @@ mod tests {
         assert!(unjudged(&barrier, 2).is_empty() && barrier.unjudged_of(&key("parent")).is_empty());
     }
 
-    /// What happens to the other: its pass claims, it restarts (and forgets), its settings change, it looks again.
-    fn step() -> impl Strategy<Value = (bool, u8)> {
-        (any::<bool>(), 0..4_u8)
+    /// One object that moves from Sync `a` to Sync `b` in the commit of sequence 7; decided by what really decides.
+    struct Model {
+        barrier: Barrier,
+        claims: Claims,
+        inventories: BTreeMap<SyncKey, Inventory>,
+        /// Whom its labels name; `None`: it was deleted.
+        owner: Option<SyncKey>,
+        settings: u32,
+        now: i64,
+    }
+
+    fn id() -> ObjectId {
+        ObjectId { kind: GroupKind::new("", "ConfigMap"), namespace: Some("ns".into()), name: "moves".into() }
+    }
+
+    fn desired() -> Desired {
+        Desired {
+            id: id(),
+            version: "v1".into(),
+            value: serde_json::Value::Null,
+            digest: "new".into(),
+            origin: Origin { path: String::new(), line: 1 },
+            policy: Default::default(),
+            awaits_definition: false,
+            namespace_in_set: false,
+            ignored: Default::default(),
+        }
+    }
+
+    impl Model {
+        fn new() -> Self {
+            let entry = Entry { version: "v1".into(), uid: None, digest: None, claimed_at: 1, state: State::Applied };
+            let inventories = [(key("a"), Inventory([(id(), entry)].into())), (key("b"), Inventory::default())].into();
+            let (barrier, claims) = Default::default();
+            let mut model = Self { barrier, claims, inventories, owner: Some(key("a")), settings: 0, now: 10 };
+            model.restart();
+            model
+        }
+
+        /// What was only remembered is gone; what was written is not.
+        fn restart(&mut self) {
+            (self.barrier, self.claims) = Default::default();
+            self.barrier.set(&key("a"), peer("0"));
+            self.barrier.set(&key("b"), peer(&self.settings.to_string()));
+            for (sync, inventory) in &self.inventories {
+                self.claims.replace(sync, inventory);
+            }
+        }
+
+        fn decide(&mut self, sync: &SyncKey, desired: Vec<Desired>) -> Plan {
+            self.now += 1;
+            let live = self.owner.clone().map(|owner| Live {
+                uid: "u".into(),
+                resource_version: "1".into(),
+                fingerprint: 0,
+                owner: Some(owner),
+                applied: true,
+                letting: Letting::Late,
+                deleting: false,
+                left_alone: false,
+                last_writer: None,
+            });
+            let (uid, resource_version) = ("u".to_owned(), "1".to_owned());
+            let found = Found { uid, resource_version, last_writer: None, detail: None };
+            let seen = live.map_or(Seen::Absent, Seen::Present);
+            let observed = Observed {
+                judgements: desired.iter().map(|d| (d.id.clone(), Judgement::Differs(found.clone()))).collect(),
+                left: [(id(), seen)].into(),
+                ..Observed::default()
+            };
+            let plan = decide(Situation {
+                sync,
+                desired,
+                left_alone: &BTreeSet::new(),
+                inventory: &self.inventories[sync],
+                observed: &observed,
+                claims: &self.claims,
+                prune: &PruneRules { enabled: true, allow_kinds: Vec::new() },
+                now: self.now,
+            });
+            let settings = if *sync == key("b") { self.settings.to_string() } else { "0".to_owned() };
+            self.write(sync, plan.inventory.clone());
+            self.barrier.judged(sync, 7, &settings, BTreeMap::new());
+            plan
+        }
+
+        fn write(&mut self, sync: &SyncKey, inventory: Inventory) {
+            self.claims.replace(sync, &inventory);
+            self.inventories.insert(sync.clone(), inventory);
+        }
+
+        /// The pass of the one that loses it.
+        fn loses(&mut self) {
+            let plan = self.decide(&key("a"), Vec::new());
+            for step in plan.prune {
+                match step.prune {
+                    Prune::Delete { .. } if self.barrier.unjudged(&key("a"), &key("source"), 7).is_empty() => {
+                        self.owner = None;
+                    }
+                    Prune::Forget(_) => self.write(&key("a"), Inventory::default()),
+                    _ => {}
+                }
+            }
+        }
+
+        /// The pass of the one that gets it; `whole`: it does not end when its claims are written.
+        fn gets(&mut self, whole: bool) {
+            let plan = self.decide(&key("b"), vec![desired()]);
+            let takes = matches!(plan.apply[0].apply, Apply::Create | Apply::Configure | Apply::Revert(_));
+            if takes && whole {
+                self.owner = Some(key("b"));
+                let mut inventory = plan.inventory;
+                if let Some(entry) = inventory.0.get_mut(&id()) {
+                    entry.state = State::Applied;
+                }
+                self.write(&key("b"), inventory);
+            }
+        }
     }
 
     proptest! {
-        /// An object moves from one Sync to another in one commit. Whatever the order of their passes, of restarts and of
-        /// new settings: it is never deleted, and once both were judged it is handed over.
+        /// Whatever the order of their passes, of restarts, of new settings and of passes that end half-way: it is never
+        /// deleted, and once both have passed in peace it is the other's, and in no other Inventory.
         #[test]
-        fn what_moves_is_never_deleted(steps in proptest::collection::vec(step(), 1..30)) {
-            let (mut barrier, mut claimed, mut settings) = (Barrier::default(), false, 0_u32);
-            barrier.set(&key("a"), peer("0"));
-            barrier.set(&key("b"), peer("0"));
-            for (first, what) in steps {
-                match (first, what) {
-                    // The pass of the one that loses it: it deletes where nobody claims and everybody was judged.
-                    (true, 0..=2) => {
-                        let may_delete = barrier.unjudged(&key("a"), &key("source"), 7).is_empty();
-                        prop_assert!(!may_delete || claimed);
-                    }
-                    // A restart: what was only remembered is gone; what was written is not.
-                    (true, _) => {
-                        barrier = Barrier::default();
-                        barrier.set(&key("a"), peer("0"));
-                        barrier.set(&key("b"), peer(&settings.to_string()));
-                    }
-                    // The pass of the one that gets it, which may fail after its claims are written.
-                    (false, 0 | 1) => {
-                        claimed = true;
-                        barrier.judged(&key("b"), 7, &settings.to_string(), BTreeMap::new());
-                    }
-                    // It fails before.
-                    (false, 2) => {}
-                    (false, _) => {
-                        settings += 1;
-                        barrier.set(&key("b"), peer(&settings.to_string()));
+        fn what_moves_is_never_deleted(steps in proptest::collection::vec(0..6_u8, 0..30)) {
+            let mut model = Model::new();
+            for step in steps {
+                match step {
+                    0 | 1 => model.loses(),
+                    2 => model.gets(true),
+                    3 => model.gets(false),
+                    4 => model.restart(),
+                    _ => {
+                        model.settings += 1;
+                        model.barrier.set(&key("b"), peer(&model.settings.to_string()));
                     }
                 }
+                prop_assert!(model.owner.is_some(), "it was deleted");
             }
+            for _ in 0..2 {
+                model.gets(true);
+                model.loses();
+            }
+            prop_assert_eq!(&model.owner, &Some(key("b")));
+            prop_assert!(model.inventories[&key("a")].0.is_empty());
+            prop_assert!(model.inventories[&key("b")].0.contains_key(&id()));
         }
     }
 }
