@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::time::Instant;
 use towline_plan::health::{Health, PodSelector, judge_pods, selector_of};
-use towline_plan::object::ObjectId;
+use towline_plan::object::{ObjectId, SyncKey};
 use towline_plan::watched::Shown;
 
 /// Before the first look: a controller needs a moment to make Pods, and most are well.
@@ -27,6 +27,8 @@ pub(super) struct Pods(HashMap<ObjectId, Workload>);
 struct Workload {
     selector: PodSelector,
     uid: String,
+    /// Whose labels it has.
+    owner: Option<SyncKey>,
     generation: Option<i64>,
     /// What its own status says.
     own: Health,
@@ -61,7 +63,7 @@ impl Pods {
             return;
         };
         let generation = object["metadata"]["generation"].as_i64();
-        let uid = shown.live.uid.clone();
+        let (uid, owner) = (shown.live.uid.clone(), shown.live.owner.clone());
         let known = self.0.remove(id).filter(|known| known.uid == uid);
         let looked = known.as_ref().and_then(|known| known.looked);
         let told = known.filter(|known| known.generation == generation).and_then(|known| known.told);
@@ -69,7 +71,8 @@ impl Pods {
             shown.health = Some(Box::new(told.clone()));
         }
         let due = looked.map_or(now + FIRST, |looked| now.max(looked + AGAIN));
-        let workload = Workload { selector, uid, generation, own, told, due, pause: AGAIN, looked, fresh: true };
+        let (pause, fresh) = (AGAIN, true);
+        let workload = Workload { selector, uid, owner, generation, own, told, due, pause, looked, fresh };
         self.0.insert(id.clone(), workload);
     }
 
@@ -78,8 +81,15 @@ impl Pods {
         self.0.values().map(|workload| workload.due).min()
     }
 
-    /// Whose Pods are to be looked at now.
-    pub(super) fn look(&mut self, now: Instant) -> Option<(ObjectId, PodSelector)> {
+    /// Whose Pods are to be looked at now, of those that concern us: others wait, and cost no request.
+    pub(super) fn look(
+        &mut self,
+        now: Instant,
+        is_ours: impl Fn(Option<&SyncKey>) -> bool,
+    ) -> Option<(ObjectId, PodSelector)> {
+        for other in self.0.values_mut().filter(|w| w.due <= now && !is_ours(w.owner.as_ref())) {
+            (other.due, other.pause) = (now + AGAIN, AGAIN);
+        }
         let (id, workload) = self.0.iter_mut().filter(|(_, w)| w.due <= now).min_by_key(|(_, w)| w.due)?;
         workload.looked = Some(now);
         workload.due = now + workload.pause;
@@ -151,11 +161,11 @@ mod tests {
         let (mut pods, start) = (Pods::default(), Instant::now());
         let (mut shown, object) = deployment(1, 0);
         pods.seen(&id(), &mut shown, &object, start);
-        assert_eq!((pods.next(), pods.look(start)), (Some(start + FIRST), None));
+        assert_eq!((pods.next(), pods.look(start, |_| true)), (Some(start + FIRST), None));
         let mut now = start + FIRST;
         let mut waits = Vec::new();
         for _ in 0..9 {
-            let (of, selector) = pods.look(now).unwrap();
+            let (of, selector) = pods.look(now, |_| true).unwrap();
             assert_eq!((of, selector.namespace(), selector.to_string()), (id(), "ns", "app=web".to_owned()));
             let next = pods.next().unwrap();
             waits.push((next - now).as_secs());
@@ -164,12 +174,28 @@ mod tests {
         assert_eq!(waits, [5, 10, 20, 40, 80, 160, 300, 300, 300]);
         // Its status moves: at once, but not within five seconds of the last look.
         let (mut shown, object) = deployment(1, 0);
-        pods.look(now).unwrap();
+        pods.look(now, |_| true).unwrap();
         pods.seen(&id(), &mut shown, &object, now + Duration::from_secs(1));
         assert_eq!(pods.next(), Some(now + AGAIN));
         let (mut shown, object) = deployment(1, 1);
         pods.seen(&id(), &mut shown, &object, now);
         assert_eq!(pods.next(), None, "it is current");
+    }
+
+    #[test]
+    fn the_pods_of_what_is_somebody_elses_are_not_looked_at_until_it_is_ours() {
+        let (mut pods, start) = (Pods::default(), Instant::now());
+        let owner = SyncKey { namespace: "theirs".into(), name: "fleet".into() };
+        let (mut shown, object) = deployment(1, 0);
+        shown.live.owner = Some(owner.clone());
+        pods.seen(&id(), &mut shown, &object, start);
+        let mut now = start + FIRST;
+        for _ in 0..3 {
+            assert_eq!(pods.look(now, |of| of != Some(&owner)), None);
+            assert_eq!(pods.next(), Some(now + AGAIN));
+            now += AGAIN;
+        }
+        assert!(pods.look(now, |of| of == Some(&owner)).is_some());
     }
 
     #[test]

@@ -219,13 +219,19 @@ impl Watches {
         locked(&self.shared.rules).get(sync).cloned().unwrap_or_default()
     }
 
+    /// The Syncs that use a watch.
+    pub(super) fn users(&self, scope: &Scope) -> BTreeSet<SyncKey> {
+        let key = (self.identity.clone(), scope.clone());
+        let registry = locked(&self.shared.registry);
+        registry.running.get(&key).map(|running| running.users.clone()).unwrap_or_default()
+    }
+
     /// The rules for its kind of those that use a watch.
     pub(super) fn rules_for(&self, scope: &Scope) -> Vec<(SyncKey, HealthRules)> {
-        let key = (self.identity.clone(), scope.clone());
-        let users = locked(&self.shared.registry).running.get(&key).map(|running| running.users.clone());
+        let users = self.users(scope);
         let rules = locked(&self.shared.rules);
         let rule = |user: SyncKey| rules.get(&user).filter(|r| r.contains(&scope.kind)).cloned().map(|r| (user, r));
-        users.into_iter().flatten().filter_map(rule).collect()
+        users.into_iter().filter_map(rule).collect()
     }
 
     /// A Sync is gone, or what is known of it is not to be believed any more.
@@ -365,9 +371,7 @@ impl Watches {
         self.say(news.drifted, Movement::Drift);
         self.say(news.progressed, Movement::Progress);
         if news.named {
-            let key = (self.identity.clone(), scope.clone());
-            let users = locked(&self.shared.registry).running.get(&key).map(|running| running.users.clone());
-            self.say(users.unwrap_or_default(), Movement::Progress);
+            self.say(self.users(scope), Movement::Progress);
         }
         self.shared.shown.notify_waiters();
     }

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use towline_daemon::BoxError;
 use towline_daemon::shutdown::Shutdown;
 use towline_plan::health::{self, HealthRules, PodSelector};
-use towline_plan::object::{LABEL_SYNC_NAME, ObjectId};
+use towline_plan::object::{LABEL_SYNC_NAME, ObjectId, SyncKey};
 use towline_plan::watched::{News, Scope, Shown};
 
 use super::listing::{Health, Listing};
@@ -59,7 +59,7 @@ impl Watching {
                 () = self.stop.requested() => return Ok(()),
                 () = until(health.quiet_at()) => health.goes_on(),
                 () = self.relist.notified() => events = self.events(),
-                () = until(look_at) => if let Some((id, selector)) = pods.look(Instant::now()) {
+                () = until(look_at) => if let Some((id, selector)) = self.workload_to_look_at(&mut pods) {
                     look = Some(self.pods_of(id, selector).boxed()).into();
                     is_looking = true;
                 },
@@ -166,6 +166,14 @@ impl Watching {
         }
         pods.seen(&id, &mut shown, &object, Instant::now());
         (id, shown)
+    }
+
+    /// A watch by label shows the workloads of all Syncs, also of those in namespaces that are not ours and of other replicas.
+    fn workload_to_look_at(&self, pods: &mut Pods) -> Option<(ObjectId, PodSelector)> {
+        let users = self.watches.users(&self.scope);
+        let is_ours =
+            |owner: Option<&SyncKey>| self.scope.name.is_some() || owner.is_some_and(|owner| users.contains(owner));
+        pods.look(Instant::now(), is_ours)
     }
 
     /// The Pods of a workload. Whoever may not list them does without.
