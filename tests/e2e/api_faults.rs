@@ -4,6 +4,7 @@
 use harness::api_proxy::{ApiProxy, Armed, Fault, Seen};
 use harness::wait_until;
 use serde_json::json;
+use towline_agent::api::Sync;
 
 use crate::world::{PATIENCE, World};
 
@@ -143,6 +144,18 @@ async fn a_status_that_could_not_be_written_is_written_later() {
         armed.end();
         world.ready_at(&commit).await;
     }
+}
+
+/// The retry is an hour away: what waited for it would not come.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_creation_that_somebody_else_was_faster_with_is_made_again_soon() {
+    let (world, proxy) = ready("fault-conflict").await;
+    world.edit::<Sync>("fleet", "operator", json!({"spec": {"retryInterval": "1h"}})).await;
+    let armed = proxy.times(2, Fault::Status(409, None), is_apply);
+    let commit = world.push(&[("new.yaml", &world.config_map("new", "1"))]).await;
+    armed.committed(2, PATIENCE).await;
+    world.applied("new", "1").await;
+    world.ready_at(&commit).await;
 }
 
 /// No answer at all: every request has a time, and a pass has one.

@@ -78,6 +78,7 @@ impl Engine {
                 Ended::Waiting { bounded: false, blind: false }
             }
             End::Failed(Failure { reason: Reason::HealthCheckFailed, .. }) => Ended::Overdue,
+            End::Failed(Failure { reason: Reason::Outrun, .. }) => Ended::Outrun,
             End::Failed(failure) => Ended::Failed { retryable: failure.retryable },
             End::Waiting(waits) => Ended::Waiting {
                 bounded: waits.iter().any(Wait::is_bounded),

@@ -18,7 +18,7 @@ use towline_plan::redact::Redactor;
 use towline_plan::wait::Wait;
 
 use super::inventory::{self, Loaded, Lost};
-use super::outcome::{Action, Deed, End, Failure};
+use super::outcome::{Action, Deed, End, Failure, Reason};
 use super::prune::Left;
 use super::write::{is_write, write};
 use super::{Context, Pass, health, observe};
@@ -49,6 +49,8 @@ pub(super) struct Work<'a> {
     pub owned: Owned,
     pub actions: Vec<Action>,
     pub problems: Vec<String>,
+    /// Somebody else wrote first.
+    pub outrun: bool,
     /// What is deleted, not gone yet, and needed gone before something else.
     pub going: BTreeSet<ObjectId>,
     /// Objects that asked to be left alone, and how.
@@ -86,7 +88,7 @@ pub(super) async fn apply(
     cx.watches.expect_nothing(&pass.key);
     let (owned, actions, problems) = (ahead.clone(), Vec::new(), Vec::new());
     let (going, left_alone) = (BTreeSet::new(), Vec::new());
-    let mut work = Work { cx, pass, redactor, served, owned, actions, problems, going, left_alone };
+    let mut work = Work { cx, pass, redactor, served, owned, actions, problems, outrun: false, going, left_alone };
     let mut left = Left::default();
     let whole = work.stages(&plan, &mut left).await;
     drop(timing);
@@ -110,7 +112,9 @@ pub(super) async fn apply(
     } else if let Some(unwell) = unwell {
         unwell
     } else if !whole && left.is_nothing() {
-        End::Failed(Failure::reconciliation(work.problems.join("\n")))
+        let failure = Failure::reconciliation(work.problems.join("\n"));
+        let reason = if work.outrun { Reason::Outrun } else { failure.reason };
+        End::Failed(Failure { reason, ..failure })
     } else {
         left.end(pass, plan.held(), &work.problems)
     };
@@ -226,6 +230,7 @@ impl Work<'_> {
                 }
                 Some(Err(error)) => {
                     whole = false;
+                    self.outrun |= error.is_conflict();
                     self.problems.push(problem(self.redactor, &object.id, Some(object), &error));
                 }
                 None => {

@@ -55,6 +55,8 @@ pub enum Reason {
     ArtifactFailed,
     /// The API server refused, or could not be asked.
     ReconciliationFailed,
+    /// Somebody else wrote an object between the look at it and the write: the next look sees what they did.
+    Outrun,
     PruneFailed,
     /// It took longer than `spec.timeout`.
     Timeout,
@@ -72,7 +74,7 @@ impl Reason {
         match self {
             Self::BuildFailed => "BuildFailed",
             Self::ArtifactFailed => "ArtifactFailed",
-            Self::ReconciliationFailed => "ReconciliationFailed",
+            Self::ReconciliationFailed | Self::Outrun => "ReconciliationFailed",
             Self::PruneFailed => "PruneFailed",
             Self::Timeout => "Timeout",
             Self::DependencyCycle => "DependencyCycle",

@@ -9,6 +9,11 @@ use serde::Serialize;
 
 use super::{after, backoff, jittered};
 
+/// First wait after somebody else wrote first; doubles. Whoever did is mostly done by then.
+const OUTRUN_WAIT: SignedDuration = SignedDuration::from_secs(1);
+/// So many times in a row; after that it is a failure like any other. Together 15 s: what lasts longer is no accident.
+const OUTRUN_MAX: u32 = 4;
+
 /// Why a pass runs. All of them run the same pass; the reason is for the trail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -96,6 +101,8 @@ pub struct SyncSchedule {
     /// When what failed is tried again, if that is before everything is looked at.
     retry: Option<Timestamp>,
     failures: u32,
+    /// Passes in a row in which somebody else wrote first.
+    outrun: u32,
     /// What passes at the offered revision wait for, if they do.
     waiting: Option<Waiting>,
     /// Something that may be waited for has moved while a pass runs.
@@ -131,6 +138,8 @@ pub enum Ended {
     Failed {
         retryable: bool,
     },
+    /// Somebody else wrote first: the next look sees what they did. Soon, but not for ever.
+    Outrun,
     /// It goes on when something has moved. `bounded`: or fails when it has waited for the timeout. `blind`: not everything that
     /// it waits for can be seen to move.
     Waiting {
@@ -161,6 +170,7 @@ impl SyncSchedule {
             full: now,
             retry: None,
             failures: 0,
+            outrun: 0,
             waiting: None,
             progressed: false,
             drift_after: None,
@@ -294,6 +304,9 @@ impl SyncSchedule {
             self.wanted = self.wanted.or(Some(Trigger::Revision));
             return;
         }
+        if how != Ended::Outrun {
+            self.outrun = 0;
+        }
         let waited = self.waiting.take();
         let progressed = std::mem::take(&mut self.progressed);
         if progressed && matches!(how, Ended::Waiting { .. } | Ended::Overdue) {
@@ -306,6 +319,15 @@ impl SyncSchedule {
         }
         let retryable = match how {
             Ended::Failed { retryable } => retryable,
+            Ended::Outrun if self.outrun < OUTRUN_MAX => {
+                self.outrun += 1;
+                self.look = self.look.max(look).max(Look::Moved);
+                let wait =
+                    backoff(OUTRUN_WAIT, self.settings.retry_interval, self.outrun).min(self.settings.retry_interval);
+                self.retry = Some(after(now, jittered(wait, dice)));
+                return;
+            }
+            Ended::Outrun => true,
             Ended::Waiting { bounded, blind } => {
                 self.failures = 0;
                 // What is not done is not untouched.

@@ -123,6 +123,23 @@ fn failures_back_off_and_a_new_revision_starts_afresh() {
 }
 
 #[test]
+fn who_was_outrun_looks_again_soon_and_not_for_ever() {
+    let mut sync = sync();
+    sync.offer(1);
+    for round in 0..2 {
+        let mut now = 2_000 * round;
+        for wait in [1, 2, 4, 8, 60, 120] {
+            sync.start(at(now)).unwrap();
+            sync.ended(Ended::Outrun, at(now), 0.5);
+            now += wait;
+            assert_eq!(sync.next(at(now - wait)), Some(at(now)));
+        }
+        sync.start(at(now)).unwrap();
+        sync.ended(Ended::Succeeded, at(now), 0.5);
+    }
+}
+
+#[test]
 fn a_suspended_sync_rests_and_catches_up() {
     let mut sync = SyncSchedule::new(Settings { suspended: true, ..SETTINGS }, 0, at(0));
     sync.offer(3);
