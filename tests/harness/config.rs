@@ -85,6 +85,8 @@ pub struct AgentConfig {
     pub kubeconfig: PathBuf,
     /// Empty: all.
     pub namespaces: Vec<String>,
+    /// More keys of `[kubernetes]`, as TOML.
+    pub kubernetes_keys: String,
     /// Mirrors and the spool; kept over restarts. `None`: a folder of the process' own.
     pub storage: Option<PathBuf>,
     /// More top-level keys, or tables, as TOML.
@@ -99,6 +101,7 @@ impl AgentConfig {
             nats: None,
             kubeconfig: kubeconfig.to_owned(),
             namespaces: Vec::new(),
+            kubernetes_keys: String::new(),
             storage: None,
             extra_keys: String::new(),
             extra_tables: String::new(),
@@ -111,13 +114,14 @@ impl AgentConfig {
         fs::create_dir_all(&storage).doing(|| format!("make {}", storage.display()))?;
         let text = format!(
             "cluster = {:?}\nadmin = \"127.0.0.1:0\"\n{}\n{}\
-             [kubernetes]\nkubeconfig = {:?}\nnamespaces = {:?}\n\
+             [kubernetes]\nkubeconfig = {:?}\nnamespaces = {:?}\n{}\n\
              [storage]\ndir = {storage:?}\n{}",
             self.cluster,
             self.extra_keys,
             self.nats.as_ref().map(nats).unwrap_or_default(),
             self.kubeconfig,
             self.namespaces,
+            self.kubernetes_keys,
             self.extra_tables,
         );
         write(&dir.join("agent.toml"), &text)

@@ -105,11 +105,21 @@ impl SourceEntry {
         self.role = role;
         self.schedule = SourceSchedule::new(interval(&self.object), self.object.spec.suspend, None, at.now);
         self.schedule.poll(role == Role::Owner, at.now);
+        self.remember();
         self.wanted = Wanted::default();
         (self.fetch, self.recovering, self.delivery) = (0, false, None);
         (self.trouble, self.asked) = (None, None);
         self.told = Told::of(&self.object);
         self.say_invalid();
+    }
+
+    /// A host that lags behind what was seen before a restart, or by the replica before, must not take the cluster back.
+    fn remember(&mut self) {
+        let seen_at = self.object.status.as_ref().and_then(|status| status.last_attempt.as_ref()).map(|at| at.0);
+        let recorded = self.recorded().map(|revision| revision.commit);
+        if let Some((commit, seen_at)) = recorded.zip(seen_at).filter(|_| self.role == Role::Owner) {
+            self.schedule.remember(commit, seen_at);
+        }
     }
 
     fn say_invalid(&mut self) {

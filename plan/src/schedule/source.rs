@@ -37,6 +37,8 @@ pub struct SourceSchedule {
     expected: Option<(CommitId, usize)>,
     tip: Option<CommitId>,
     superseded: VecDeque<(CommitId, Timestamp)>,
+    /// What was the tip before a restart, and when that was seen.
+    before: Option<(CommitId, Timestamp)>,
     doubted: Option<CommitId>,
     failures: u32,
 }
@@ -66,9 +68,16 @@ impl SourceSchedule {
             expected: None,
             tip,
             superseded: VecDeque::new(),
+            before: None,
             doubted: None,
             failures: 0,
         }
+    }
+
+    /// What was the tip when somebody last looked: this process a life ago, or another replica. A host that serves another one
+    /// so soon may lag behind that.
+    pub fn remember(&mut self, tip: CommitId, seen_at: Timestamp) {
+        self.before = Some((tip, seen_at));
     }
 
     /// Takes over changed settings; the ref is looked at now.
@@ -159,13 +168,19 @@ impl SourceSchedule {
         }
         // An event that names the commit is a statement of the host that this is the newest: no lagging replica.
         let named = self.expected.as_ref().is_some_and(|(commit, _)| commit == tip);
-        let recent = self.superseded.iter().any(|(commit, _)| commit == tip);
+        let recent = self.superseded.iter().any(|(commit, _)| commit == tip) || self.may_be_older(tip, now);
         if recent && !named && self.doubted.as_ref() != Some(tip) {
             self.doubted = Some(tip.clone());
             return Verdict::Doubt;
         }
         self.doubted = None;
         Verdict::Publish
+    }
+
+    /// Nothing was seen yet, and a moment ago the tip was another one: which of the two is newer is not known.
+    fn may_be_older(&self, tip: &CommitId, now: Timestamp) -> bool {
+        let recent = |(before, at): &(CommitId, Timestamp)| before != tip && now.duration_since(*at) < SUPERSEDED;
+        self.tip.is_none() && self.before.as_ref().is_some_and(recent)
     }
 
     fn wait(&mut self, tip: &CommitId, verdict: Verdict, dice: f64) -> SignedDuration {

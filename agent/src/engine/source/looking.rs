@@ -51,6 +51,7 @@ impl Engine {
                     write_after: None,
                 };
                 entry.told = Told::of(&entry.object);
+                entry.remember();
                 entry.say_invalid();
                 self.sources.insert(key, entry);
             }

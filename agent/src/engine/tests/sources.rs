@@ -144,6 +144,21 @@ async fn what_was_told_before_a_restart_is_not_told_again() {
 }
 
 #[tokio::test]
+async fn another_tip_right_after_a_restart_needs_a_second_look() {
+    let mut stored = World::settled().stored("s");
+    stored.metadata.resource_version = Some("1".to_owned());
+    let mut world = World::new();
+    world.now += jiff::SignedDuration::from_secs(30);
+    world.handle(Event::Resource(ResourceEvent::Source(None, Change::Listed(vec![stored]))));
+    world.handle(Event::Resource(ResourceEvent::Sync(None, Change::Listed(Vec::new()))));
+    let start = world.handle(Event::Resource(ResourceEvent::Inventory(None, Change::Listed(Vec::new()))));
+    assert_eq!(words(&world.fetched(&start, 0)), [""; 0], "the host may lag");
+    assert_eq!(world.next(), Some(5));
+    let again = world.wait(5);
+    assert_eq!(write(&world.fetched(&again, 0)).wanted.tip, Some(commit(0)), "it is so");
+}
+
+#[tokio::test]
 async fn a_write_whose_answer_was_lost_is_taken_up_and_told_when_the_watch_shows_it() {
     let mut world = World::settled();
     let actions = world.handle(woken("s", 2));
