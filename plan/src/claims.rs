@@ -66,17 +66,36 @@ impl Claims {
     /// How many objects go with a Sync: its own, and those of the Syncs among them, and so on.
     #[must_use]
     pub fn weight(&self, sync: &SyncKey) -> usize {
-        let (mut seen, mut left, mut count) = (BTreeSet::new(), vec![sync.clone()], 0);
+        self.families([sync.clone()].into_iter()).iter().map(|sync| self.of(sync).len()).sum()
+    }
+
+    /// Syncs and those among what they claim, and so on.
+    #[must_use]
+    pub fn families(&self, syncs: impl Iterator<Item = SyncKey>) -> BTreeSet<SyncKey> {
+        let (mut seen, mut left): (_, Vec<SyncKey>) = (BTreeSet::new(), syncs.collect());
         while let Some(sync) = left.pop() {
             // Two that own each other would go on for ever.
-            if !seen.insert(sync.clone()) {
-                continue;
+            if !seen.contains(&sync) {
+                left.extend(self.of(&sync).iter().filter_map(ObjectId::as_sync));
+                seen.insert(sync);
             }
-            let objects = self.by_sync.get(&sync).map(Vec::as_slice).unwrap_or_default();
-            count += objects.len();
-            left.extend(objects.iter().filter_map(ObjectId::as_sync));
         }
-        count
+        seen
+    }
+
+    /// What other Syncs claim and since when, in no order.
+    pub fn of_others(&self, sync: &SyncKey) -> impl Iterator<Item = (&ObjectId, &SyncKey, i64)> {
+        let all = self.by_object.iter().flat_map(|(id, claims)| claims.iter().map(move |(by, at)| (id, by, *at)));
+        all.filter(move |(_, by, _)| *by != sync)
+    }
+
+    /// The Syncs that claim anything, in no order.
+    pub fn syncs(&self) -> impl Iterator<Item = &SyncKey> {
+        self.by_sync.keys()
+    }
+
+    fn of(&self, sync: &SyncKey) -> &[ObjectId] {
+        self.by_sync.get(sync).map(Vec::as_slice).unwrap_or_default()
     }
 
     fn strongest(&self, id: &ObjectId, of: impl Fn(&SyncKey) -> bool) -> Option<(&SyncKey, i64)> {

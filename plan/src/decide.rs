@@ -8,6 +8,7 @@ use std::collections::{BTreeSet, HashSet};
 use serde::Serialize;
 
 use crate::claims::Claims;
+use crate::contents::{self, Around};
 use crate::desired::Desired;
 use crate::diff::Drift;
 use crate::inventory::{Entry, Inventory, State};
@@ -130,12 +131,13 @@ pub fn decide(situation: Situation<'_>) -> Plan {
             prune: part_with(id, sync, observed.left.get(id), claims, prune),
         })
         .collect();
+    left.sort_by(|a, b| order::key(&b.id).cmp(&order::key(&a.id)));
+    contents::spare(&mut left, &Around { sync, wanted: &wanted, left_alone, observed, claims, rules: prune });
     for step in left.iter().filter(|step| matches!(step.prune, Prune::HandOver(_))) {
         if let Some(entry) = ahead.0.get_mut(&step.id) {
             entry.claimed_at = i64::MAX;
         }
     }
-    left.sort_by(|a, b| order::key(&b.id).cmp(&order::key(&a.id)));
     let apply = wait_for_early_deletions(apply, &left);
     forget_what_changes(&mut ahead, &apply);
     let weight = |id: &ObjectId| 1 + id.as_sync().map_or(0, |child| claims.weight(&child));

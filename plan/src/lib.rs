@@ -12,6 +12,7 @@ pub mod awaited;
 pub mod barrier;
 pub mod check;
 pub mod claims;
+pub mod contents;
 pub mod decide;
 pub mod depends;
 pub mod desired;

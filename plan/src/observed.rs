@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use crate::diff::Detail;
 use crate::letting::Letting;
-use crate::object::{ObjectId, SyncKey};
+use crate::object::{GroupKind, ObjectId, SyncKey};
 use crate::ownership::Other;
 
 /// The field manager Towline applies with.
@@ -129,4 +129,6 @@ pub struct Observed {
     pub owners: BTreeMap<ObjectId, SyncKey>,
     /// What is known of these Syncs.
     pub others: BTreeMap<SyncKey, Other>,
+    /// The kinds that definitions of the inventory define, where they are served.
+    pub defined: BTreeMap<ObjectId, GroupKind>,
 }

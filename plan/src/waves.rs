@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::contents::group_defined_by;
 use crate::object::ObjectId;
 use crate::order::{self, Stage};
 use crate::part::{Prune, PruneStep};
@@ -81,10 +82,4 @@ fn is_needed_gone(turn: Turn, id: &ObjectId, wave: &Wave<'_>) -> bool {
 
 fn is_namespace(id: &ObjectId, name: Option<&str>) -> bool {
     id.kind.is("", "Namespace") && Some(id.name.as_str()) == name
-}
-
-/// The group a definition's kinds are in: its name is `<plural>.<group>`.
-fn group_defined_by(id: &ObjectId) -> Option<&str> {
-    let is_definition = order::stage(&id.kind) == Stage::Definitions;
-    is_definition.then(|| id.name.split_once('.')).flatten().map(|(_, group)| group)
 }

@@ -14,7 +14,7 @@ use towline_plan::object::ObjectId;
 use towline_plan::order;
 use towline_plan::part::Prune;
 use towline_plan::waves::waves;
-use world::{Git, World, sync, world};
+use world::{Git, World, is_in, sync, world};
 
 /// Every way a ceiling is given.
 fn ceiling() -> impl Strategy<Value = Ceiling> {
@@ -50,6 +50,32 @@ proptest! {
         for step in &plan.prune {
             prop_assert!(!applied.contains(&step.id) && !desired.contains(&step.id), "{}", step.id);
             prop_assert!(!world.git.left_alone(&sync("a")).contains(&step.id), "{} is to be left alone", step.id);
+        }
+    }
+
+    /// With a namespace goes nothing that is owned, wanted or another Sync's, but what goes itself; nor later, when less is
+    /// known of it.
+    #[test]
+    fn nothing_that_stays_goes_with_its_namespace(mut world in world(), other in world::git()) {
+        let mut claims = Claims::default();
+        claims.replace(&sync("b"), &World { git: other, now: 20, ..World::default() }.plan(&sync("b"), &claims).inventory);
+        world.heal();
+        let mut let_go: BTreeSet<ObjectId> = BTreeSet::new();
+        for _ in 0..3 {
+            let plan = world.plan(&sync("a"), &claims);
+            let goes: BTreeSet<ObjectId> = plan.prune.iter().filter(|s| matches!(s.prune, Prune::Delete { .. })).map(|s| s.id.clone()).collect();
+            let mut stay: BTreeSet<ObjectId> = world.git.desired(&sync("a")).into_iter().map(|d| d.id).collect();
+            stay.extend(world.git.left_alone(&sync("a")));
+            stay.extend(claims.of_others(&sync("a")).map(|(id, ..)| id.clone()));
+            stay.extend(world.inventory.0.keys().filter(|id| world.cluster.contains_key(*id) && !goes.contains(*id)).cloned());
+            stay.extend(let_go.iter().cloned());
+            for namespace in &goes {
+                let taken = stay.iter().find(|id| is_in(id, namespace));
+                prop_assert!(taken.is_none(), "{namespace} takes {taken:?} with it");
+            }
+            let forgotten = plan.prune.iter().filter(|s| matches!(s.prune, Prune::Forget(_))).map(|s| s.id.clone());
+            let_go.extend(forgotten.filter(|id| world.cluster.contains_key(id)));
+            world.apply(&sync("a"), &check(plan, Ceiling::Lifted, None), usize::MAX);
         }
     }
 

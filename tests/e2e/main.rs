@@ -12,6 +12,7 @@ mod aggregated;
 mod api_faults;
 mod bootstrap;
 mod broken_yaml;
+mod contents;
 mod crash;
 mod definitions;
 mod depends;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use kube::core::ApiResource;
 use kube::core::discovery::v2::{APIGroupDiscovery, APIVersionDiscovery};
 use towline_plan::desired::{Kinds, Scope};
-use towline_plan::object::GroupKind;
+use towline_plan::object::{GroupKind, ObjectId};
 
 use super::{Cluster, RequestError, bounded};
 
@@ -48,6 +48,17 @@ impl Served {
     #[must_use]
     pub fn is_gone(&self, kind: &GroupKind) -> bool {
         !self.kinds.serves(kind) && !self.stale.contains(&kind.group)
+    }
+
+    /// The kind that a definition defines, if that is served.
+    #[must_use]
+    pub fn defined_by(&self, definition: &ObjectId) -> Option<&GroupKind> {
+        if !definition.kind.is("apiextensions.k8s.io", "CustomResourceDefinition") {
+            return None;
+        }
+        let (plural, group) = definition.name.split_once('.')?;
+        let mut served = self.preferred().filter(|(kind, resource)| kind.group == group && resource.plural == plural);
+        served.next().map(|(kind, _)| kind)
     }
 
     fn add(&mut self, groups: Vec<APIGroupDiscovery>) {

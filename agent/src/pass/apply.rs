@@ -10,7 +10,7 @@ use towline_plan::check::{CheckedPlan, Entry as StageEntry, entry};
 use towline_plan::decide::{self, Apply, ApplyStep};
 use towline_plan::desired::Desired;
 use towline_plan::inventory::{Inventory as Owned, State};
-use towline_plan::object::ObjectId;
+use towline_plan::object::{ObjectId, SyncKey};
 use towline_plan::observed::Found;
 use towline_plan::order::Stage;
 use towline_plan::policy::Ssa;
@@ -53,6 +53,8 @@ pub(super) struct Work<'a> {
     pub outrun: bool,
     /// What is deleted, not gone yet, and needed gone before something else.
     pub going: BTreeSet<ObjectId>,
+    /// Syncs that are deleted, and what they have with them: gone or not, their claims count no more.
+    pub going_syncs: BTreeSet<SyncKey>,
     /// Objects that asked to be left alone, and how.
     pub left_alone: Vec<(ObjectId, String)>,
 }
@@ -87,8 +89,10 @@ pub(super) async fn apply(
     };
     cx.watches.expect_nothing(&pass.key);
     let (owned, actions, problems) = (ahead.clone(), Vec::new(), Vec::new());
-    let (going, left_alone) = (BTreeSet::new(), Vec::new());
-    let mut work = Work { cx, pass, redactor, served, owned, actions, problems, outrun: false, going, left_alone };
+    let (going, going_syncs, left_alone) = (BTreeSet::new(), BTreeSet::new(), Vec::new());
+    let outrun = false;
+    let mut work =
+        Work { cx, pass, redactor, served, owned, actions, problems, outrun, going, going_syncs, left_alone };
     let mut left = Left::default();
     let whole = work.stages(&plan, &mut left).await;
     drop(timing);

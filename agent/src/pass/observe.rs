@@ -64,6 +64,7 @@ pub(super) async fn observe(
         observed.judgements.insert(id, seen.judgement);
     }
     drop(answers);
+    observed.defined = left.iter().filter_map(|id| Some(((*id).clone(), served.defined_by(id)?.clone()))).collect();
     observed.others = others(cx, observed.owners.values()).await;
     let looks: Vec<_> = left
         .into_iter()

@@ -10,6 +10,7 @@ use futures::StreamExt as _;
 use jiff::Timestamp;
 use towline_plan::awaited::Until;
 use towline_plan::check::{Ceiling, CheckedPlan, Held};
+use towline_plan::contents::claimed_inside;
 use towline_plan::letting::Letting;
 use towline_plan::object::{ObjectId, SyncKey};
 use towline_plan::order::{self, Stage};
@@ -121,6 +122,7 @@ impl Work<'_> {
         if !self.may_delete(steps, left).await {
             return;
         }
+        self.going_syncs.extend(steps.iter().filter_map(|step| step.id.as_sync()));
         let waves = waves(steps.iter().copied());
         let mut awaited: BTreeSet<&ObjectId> = waves.iter().flat_map(|wave| &wave.after).copied().collect();
         if self.waits_for_all() {
@@ -230,7 +232,9 @@ impl Work<'_> {
         // Decided before it was known what all others claim.
         let other = {
             let claims = locked(&self.cx.claims);
-            claims.other(id, &self.pass.key).filter(|(_, at)| *at != i64::MAX).map(|(other, _)| other.clone())
+            let other = claims.other(id, &self.pass.key).filter(|(_, at)| *at != i64::MAX).map(|(other, _)| other);
+            let (kind, going) = (self.served.defined_by(id), self.going_syncs.iter().cloned());
+            other.or_else(|| claimed_inside(id, kind, &self.pass.key, &claims, going)).cloned()
         };
         if let Some(other) = other {
             self.cx.watches.say_awaited(&self.pass.key);

@@ -16,7 +16,7 @@ use towline_plan::decide::{Situation, decide};
 use towline_plan::desired::{self, Desired, Kinds};
 use towline_plan::inventory::{Entry, Inventory, State};
 use towline_plan::manifest::{self, Mistake};
-use towline_plan::object::{ObjectId, SyncKey};
+use towline_plan::object::{GroupKind, ObjectId, SyncKey};
 use towline_plan::observed::Observed;
 use towline_plan::part::PruneRules;
 use towline_plan::placed;
@@ -164,6 +164,10 @@ impl Scenario {
             let (says, finished) = says.strip_suffix(" finished").map_or((says, false), |says| (says, true));
             if finished {
                 observed.finished.insert(id.clone(), format!("uid of {id}"));
+            }
+            let (says, defines) = says.split_once(" defining ").unwrap_or((says, ""));
+            if let (false, Some((_, group))) = (defines.is_empty(), id.name.split_once('.')) {
+                observed.defined.insert(id.clone(), GroupKind::new(group, defines));
             }
             match desired.iter().any(|d| d.id == id) {
                 true => drop(observed.judgements.insert(id.clone(), text::judgement(&id, says))),

@@ -108,8 +108,13 @@ pub(crate) fn world() -> impl Strategy<Value = World> {
 
 fn id(kind: usize, name: usize) -> ObjectId {
     let (group, kind, scope) = KINDS[kind];
-    let namespace = (scope == Scope::Namespaced).then(|| "ns".to_owned());
+    let namespace = (scope == Scope::Namespaced).then(|| namespace(name).to_owned());
     ObjectId { kind: GroupKind::new(group, kind), namespace, name: NAMES[name].to_owned() }
+}
+
+/// Where an object of a name stands: what is called `two` stands in the namespace `one`, and so on.
+fn namespace(name: usize) -> &'static str {
+    NAMES[(name + NAMES.len() - 1) % NAMES.len()]
 }
 
 fn kinds() -> Kinds {
@@ -121,12 +126,16 @@ fn kinds() -> Kinds {
 impl Git {
     fn manifests(&self) -> Vec<Manifest> {
         let files = self.0.iter().map(|w| {
-            let (group, kind, _) = KINDS[w.kind];
+            let (group, kind, scope) = KINDS[w.kind];
             let (name, content) = (NAMES[w.name], w.content);
             let api_version = if group.is_empty() { "v1".to_owned() } else { format!("{group}/v1") };
             let reconcile = if w.left_alone { "disabled" } else { "enabled" };
+            let namespace = match scope {
+                Scope::Cluster => String::new(),
+                Scope::Namespaced => format!("\n  namespace: {}", namespace(w.name)),
+            };
             let contents = format!(
-                "apiVersion: {api_version}\nkind: {kind}\nmetadata:\n  name: {name}\n  annotations: {{towline.dev/reconcile: {reconcile}}}\nspec: {{content: {content}}}\n"
+                "apiVersion: {api_version}\nkind: {kind}\nmetadata:\n  name: {name}{namespace}\n  annotations: {{towline.dev/reconcile: {reconcile}}}\nspec: {{content: {content}}}\n"
             );
             File { path: format!("{kind}-{name}.yaml"), contents: contents.into_bytes() }
         });
@@ -145,6 +154,11 @@ impl Git {
     pub(crate) fn shuffle(&mut self, seed: u64) {
         self.0.sort_by_key(|w| (w.kind as u64 * 31 + w.name as u64 + 1).wrapping_mul(seed | 1));
     }
+}
+
+/// Whether an object goes with another.
+pub(crate) fn is_in(id: &ObjectId, namespace: &ObjectId) -> bool {
+    namespace.kind.is("", "Namespace") && id.namespace.as_ref() == Some(&namespace.name)
 }
 
 impl World {
@@ -203,6 +217,7 @@ impl World {
             finished: BTreeMap::new(),
             owners: BTreeMap::new(),
             others: BTreeMap::new(),
+            defined: BTreeMap::new(),
         }
     }
 
@@ -237,6 +252,7 @@ impl World {
                 | (Prune::Delete { .. }, Some(_)) => {}
                 (Prune::Delete { .. }, None) => {
                     self.cluster.remove(&step.id);
+                    self.cluster.retain(|id, _| !is_in(id, &step.id));
                     self.inventory.0.remove(&step.id);
                 }
                 (Prune::Forget(_), _) => drop(self.inventory.0.remove(&step.id)),

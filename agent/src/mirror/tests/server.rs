@@ -141,8 +141,7 @@ fn read(stream: &TcpStream) -> Option<Request> {
     reader.read_line(&mut line).ok()?;
     let mut words = line.split_whitespace().map(str::to_owned);
     let (method, target) = (words.next()?, words.next()?);
-    let mut request =
-        Request { method, target, ..Request::default() };
+    let mut request = Request { method, target, ..Request::default() };
     let mut length = 0;
     loop {
         let mut line = String::new();
