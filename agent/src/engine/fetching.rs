@@ -118,7 +118,7 @@ pub(super) async fn write(write: Write, cluster: Cluster, events: mpsc::Sender<E
     let _ = events.send(Event::Written { source, result }).await;
 }
 
-/// Somebody else's write in between is taken in.
+/// Somebody else's write in between is taken in, unless it is a revision: that may be newer than ours.
 async fn put(write: Write, cluster: &Cluster) -> Result<Box<GitSource>, String> {
     let Write { source, mut object, wanted } = write;
     for _ in 0..CONFLICTS_MAX {
@@ -130,7 +130,9 @@ async fn put(write: Write, cluster: &Cluster) -> Result<Box<GitSource>, String> 
                 let current = cluster.read(&source.namespace, &source.name).await.map_err(|e| chain(&e))?;
                 let current = current.ok_or("the source is gone")?;
                 if !is_still(&object, &current) {
-                    return Err("its spec was changed meanwhile: what was found says nothing of it".to_owned());
+                    return Err(
+                        "its spec or its revision was changed meanwhile: what was found is judged anew".to_owned()
+                    );
                 }
                 object = Arc::new(current);
             }
@@ -140,7 +142,10 @@ async fn put(write: Write, cluster: &Cluster) -> Result<Box<GitSource>, String> 
     Err("the source is written by others all the time".to_owned())
 }
 
-/// Whether what was found for one may be written to the other: the tip of a ref is named after the ref it was found at.
+/// Whether what was found for one may be written to the other: the tip of a ref is named after the ref it was found at, and its
+/// place in the order is behind the revision it was judged against.
 pub(super) fn is_still(judged: &GitSource, current: &GitSource) -> bool {
+    let revision = |source: &GitSource| source.status.as_ref().map(|status| (status.revision.clone(), status.sequence));
     (judged.uid(), judged.metadata.generation) == (current.uid(), current.metadata.generation)
+        && revision(judged).unwrap_or_default() == revision(current).unwrap_or_default()
 }

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use towline_plan::schedule::source::SourceSchedule;
+use towline_plan::schedule::source::{Recorded, SourceSchedule};
 use towline_proto::{CommitEvent, CommitId, RefName, RepositoryId};
 
 use super::members::Role;
@@ -92,7 +92,10 @@ impl SourceEntry {
     pub(super) fn woken(&mut self, event: Option<&CommitEvent>, at: Moment) {
         let after = event.and_then(|event| event.after.clone());
         if let Some(event) = event {
-            self.delivery = Some(event.delivery.clone());
+            // One that names what is known already brought nothing, as the last one of each ref after a start.
+            if !after.as_ref().is_some_and(|commit| self.knows(commit)) {
+                self.delivery = Some(event.delivery.clone());
+            }
             let revision = after.as_ref().map(|commit| revision_name(&self.object, commit));
             self.wanted.last_event = Some(LastEvent { revision, at: Time(at.now) });
         }
@@ -100,26 +103,27 @@ impl SourceEntry {
         self.schedule.wake(after, at.now);
     }
 
+    fn knows(&self, commit: &CommitId) -> bool {
+        let worked_from = self.revision.as_ref().map(|revision| revision.commit.clone());
+        self.schedule.is_tip(commit) || worked_from.or_else(|| recorded_tip(&self.object)).as_ref() == Some(commit)
+    }
+
     /// This replica does something else for it from now on: it starts anew, and keeps what it has.
     pub(super) fn turn(&mut self, role: Role, at: Moment) {
         self.role = role;
-        self.schedule = SourceSchedule::new(interval(&self.object), self.object.spec.suspend, None, at.now);
+        self.schedule = match role {
+            Role::Owner => schedule(&self.object, at.now),
+            // What the status names is what a follower looks for.
+            Role::Follower | Role::None => {
+                SourceSchedule::new(interval(&self.object), self.object.spec.suspend, None, at.now)
+            }
+        };
         self.schedule.poll(role == Role::Owner, at.now);
-        self.remember();
         self.wanted = Wanted::default();
         (self.fetch, self.recovering, self.delivery) = (0, false, None);
         (self.trouble, self.asked) = (None, None);
         self.told = Told::of(&self.object);
         self.say_invalid();
-    }
-
-    /// A host that lags behind what was seen before a restart, or by the replica before, must not take the cluster back.
-    fn remember(&mut self) {
-        let seen_at = self.object.status.as_ref().and_then(|status| status.last_attempt.as_ref()).map(|at| at.0);
-        let recorded = self.recorded().map(|revision| revision.commit);
-        if let Some((commit, seen_at)) = recorded.zip(seen_at).filter(|_| self.role == Role::Owner) {
-            self.schedule.remember(commit, seen_at);
-        }
     }
 
     fn say_invalid(&mut self) {
@@ -131,10 +135,9 @@ impl SourceEntry {
 
     /// What the status names, by a process before or by the owner, if it is of this ref and not what Syncs work from already.
     pub(super) fn recorded(&self) -> Option<Revision> {
+        let commit = recorded_tip(&self.object)?;
         let status = self.object.status.as_ref()?;
         let (name, sequence) = (status.revision.clone()?, status.sequence?);
-        let (reference, commit) = name.rsplit_once("@sha1:")?;
-        let commit = CommitId::parse(commit).ok().filter(|_| reference == self.object.spec.reference.short_name())?;
         let is_known = self.revision.as_ref().is_some_and(|known| match self.role {
             // Of what it has published itself the status may be a step behind.
             Role::Owner => true,
@@ -142,6 +145,23 @@ impl SourceEntry {
         });
         (!is_known).then_some(Revision { commit, name, sequence, delivery: None })
     }
+}
+
+/// The commit a status names, if it is of the ref that is followed.
+fn recorded_tip(source: &GitSource) -> Option<CommitId> {
+    let name = source.status.as_ref()?.revision.as_ref()?;
+    let (reference, commit) = name.rsplit_once("@sha1:")?;
+    CommitId::parse(commit).ok().filter(|_| reference == source.spec.reference.short_name())
+}
+
+/// One that goes on where the status says that somebody has come to.
+fn schedule(source: &GitSource, now: Timestamp) -> SourceSchedule {
+    // What was found for another spec may be another repository's.
+    let status = source.status.as_ref().filter(|status| status.observed_generation == source.metadata.generation);
+    // The tip was written with it or before.
+    let at = status.and_then(|status| status.last_attempt.as_ref()).map(|at| at.0);
+    let recorded = at.and_then(|at| Some(Recorded { tip: recorded_tip(source)?, at }));
+    SourceSchedule::new(interval(source), source.spec.suspend, recorded, now)
 }
 
 fn interval(source: &GitSource) -> SignedDuration {

@@ -1,7 +1,8 @@
 //! One source: when its ref is looked at, and which of the tips seen becomes the next revision.
 //!
 //! Hosts send the webhook before all their replicas serve the new ref, and some serve the old one again for a moment. So a
-//! tip that is not what the event named is asked for again, and a tip that was superseded a moment ago needs a second look.
+//! tip that is not what the event named is asked for again, and a tip that was superseded a moment ago needs a second look, whoever
+//! names it. Events come from anybody: they make it look, and not more often than the host bears.
 
 use std::collections::VecDeque;
 
@@ -21,6 +22,10 @@ const SECOND_LOOK: SignedDuration = SignedDuration::from_secs(5);
 const RETRY: SignedDuration = SignedDuration::from_secs(2);
 /// How many superseded commits are remembered: a branch pushed to faster than this in a minute is not hand-made.
 const SUPERSEDED_MAX: usize = 64;
+/// So many looks may begin within [`LOOKS_WITHIN`]: all that one event leads to, and a few more. Whoever can send events could
+/// have the host asked without end otherwise.
+const LOOKS_MAX: usize = 8;
+const LOOKS_WITHIN: SignedDuration = SignedDuration::from_secs(8);
 
 /// When one source is fetched.
 #[derive(Debug, Clone)]
@@ -37,10 +42,21 @@ pub struct SourceSchedule {
     expected: Option<(CommitId, usize)>,
     tip: Option<CommitId>,
     superseded: VecDeque<(CommitId, Timestamp)>,
-    /// What was the tip before a restart, and when that was seen.
-    before: Option<(CommitId, Timestamp)>,
-    doubted: Option<CommitId>,
+    /// Until then it is not known what was superseded a moment ago: it may be any commit.
+    forgetful_until: Option<Timestamp>,
+    /// A tip that may come from a lagging replica, and when it was seen first.
+    doubted: Option<(CommitId, Timestamp)>,
+    /// When the last looks began, oldest first.
+    looks: VecDeque<Timestamp>,
     failures: u32,
+}
+
+/// What is known of a source by somebody who looked at it before: another process, or another replica.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recorded {
+    pub tip: CommitId,
+    /// When that was recorded, or a later moment: what it superseded was superseded no later.
+    pub at: Timestamp,
 }
 
 /// What becomes of a tip that was fetched.
@@ -55,9 +71,11 @@ pub enum Verdict {
 }
 
 impl SourceSchedule {
-    /// A source that is fetched at once. `tip` is what was known before a restart.
+    /// A source that is fetched at once.
     #[must_use]
-    pub fn new(interval: SignedDuration, suspended: bool, tip: Option<CommitId>, now: Timestamp) -> Self {
+    pub fn new(interval: SignedDuration, suspended: bool, recorded: Option<Recorded>, now: Timestamp) -> Self {
+        // By another machine's clock, which may be ahead.
+        let forgetful_until = recorded.as_ref().map(|recorded| after(recorded.at.min(now), SUPERSEDED));
         Self {
             interval,
             suspended,
@@ -66,18 +84,13 @@ impl SourceSchedule {
             fetching: false,
             again: false,
             expected: None,
-            tip,
+            tip: recorded.map(|recorded| recorded.tip),
             superseded: VecDeque::new(),
-            before: None,
+            forgetful_until,
             doubted: None,
+            looks: VecDeque::new(),
             failures: 0,
         }
-    }
-
-    /// What was the tip when somebody last looked: this process a life ago, or another replica. A host that serves another one
-    /// so soon may lag behind that.
-    pub fn remember(&mut self, tip: CommitId, seen_at: Timestamp) {
-        self.before = Some((tip, seen_at));
     }
 
     /// Takes over changed settings; the ref is looked at now.
@@ -110,7 +123,19 @@ impl SourceSchedule {
     /// When the driver has to ask next; `None` while a fetch runs or the source is suspended.
     #[must_use]
     pub fn next(&self) -> Option<Timestamp> {
-        (!self.fetching && !self.suspended).then_some(self.due)
+        (!self.fetching && !self.suspended).then(|| self.may_look().map_or(self.due, |may| self.due.max(may)))
+    }
+
+    /// Before this moment there were looks enough.
+    fn may_look(&self) -> Option<Timestamp> {
+        let first = self.looks.front().filter(|_| self.looks.len() >= LOOKS_MAX);
+        first.map(|first| after(*first, LOOKS_WITHIN))
+    }
+
+    /// Whether this is the tip as far as is known.
+    #[must_use]
+    pub fn is_tip(&self, commit: &CommitId) -> bool {
+        self.tip.as_ref() == Some(commit)
     }
 
     #[must_use]
@@ -121,7 +146,12 @@ impl SourceSchedule {
     /// Whether a fetch starts now.
     pub fn start(&mut self, now: Timestamp) -> bool {
         let start = self.next().is_some_and(|due| due <= now);
-        self.fetching |= start;
+        if start {
+            self.fetching = true;
+            self.looks.push_back(now);
+            let more = self.looks.len().saturating_sub(LOOKS_MAX);
+            self.looks.drain(..more);
+        }
         start
     }
 
@@ -138,7 +168,7 @@ impl SourceSchedule {
                 self.superseded.pop_front();
             }
         }
-        self.due = after(now, self.wait(tip, verdict, dice));
+        self.due = after(now, self.wait(tip, verdict, now, dice));
         verdict
     }
 
@@ -166,38 +196,36 @@ impl SourceSchedule {
             self.doubted = None;
             return Verdict::Unchanged;
         }
-        // An event that names the commit is a statement of the host that this is the newest: no lagging replica.
-        let named = self.expected.as_ref().is_some_and(|(commit, _)| commit == tip);
-        let recent = self.superseded.iter().any(|(commit, _)| commit == tip) || self.may_be_older(tip, now);
-        if recent && !named && self.doubted.as_ref() != Some(tip) {
-            self.doubted = Some(tip.clone());
+        // That an event names it proves nothing: events come late and again, and can be forged.
+        let is_recent = self.superseded.iter().any(|(commit, _)| commit == tip)
+            || (self.tip.is_some() && self.forgetful_until.is_some_and(|until| now < until));
+        let first = self.doubted.as_ref().filter(|(commit, _)| commit == tip).map_or(now, |(_, first)| *first);
+        if is_recent && now < after(first, SECOND_LOOK) {
+            self.doubted = Some((tip.clone(), first));
             return Verdict::Doubt;
         }
         self.doubted = None;
         Verdict::Publish
     }
 
-    /// Nothing was seen yet, and a moment ago the tip was another one: which of the two is newer is not known.
-    fn may_be_older(&self, tip: &CommitId, now: Timestamp) -> bool {
-        let recent = |(before, at): &(CommitId, Timestamp)| before != tip && now.duration_since(*at) < SUPERSEDED;
-        self.tip.is_none() && self.before.as_ref().is_some_and(recent)
-    }
-
-    fn wait(&mut self, tip: &CommitId, verdict: Verdict, dice: f64) -> SignedDuration {
+    fn wait(&mut self, tip: &CommitId, verdict: Verdict, now: Timestamp, dice: f64) -> SignedDuration {
         if std::mem::take(&mut self.again) {
             return SignedDuration::ZERO;
         }
-        if verdict == Verdict::Doubt {
-            return SECOND_LOOK;
-        }
+        let doubted = self.doubted.as_ref().filter(|_| verdict == Verdict::Doubt);
+        let second_look = doubted.map(|(_, first)| after(*first, SECOND_LOOK).duration_since(now));
         if let Some((commit, looks)) = &mut self.expected {
             if commit != tip
                 && let Some(wait) = LOOK_AGAIN_MS.get(*looks)
             {
                 *looks += 1;
-                return SignedDuration::from_millis(*wait);
+                let wait = SignedDuration::from_millis(*wait);
+                return second_look.map_or(wait, |second_look| wait.min(second_look));
             }
             self.expected = None;
+        }
+        if let Some(second_look) = second_look {
+            return second_look;
         }
         match self.polls {
             true => jittered(self.interval, dice),

@@ -28,12 +28,13 @@ impl Engine {
         match self.sources.get(&key) {
             None => {
                 let events = Some(self.events_of(interest.as_ref()));
+                let schedule = super::schedule(&object, at.now);
                 let mut entry = SourceEntry {
                     object: Arc::new(object),
                     role: self.role_of_new(),
                     trouble: None,
                     asked: None,
-                    schedule: SourceSchedule::new(interval, suspend, None, at.now),
+                    schedule,
                     invalid,
                     interest,
                     fetch: 0,
@@ -51,7 +52,6 @@ impl Engine {
                     write_after: None,
                 };
                 entry.told = Told::of(&entry.object);
-                entry.remember();
                 entry.say_invalid();
                 self.sources.insert(key, entry);
             }
@@ -122,7 +122,7 @@ impl Engine {
                     // The event brought nothing new: what comes later does not come from its delivery.
                     entry.delivery = None;
                 }
-                if verdict == Tip::Publish {
+                if verdict != Tip::Doubt {
                     entry.wanted.tip = Some(commit.clone());
                 }
                 if let Some(tip) = &entry.wanted.tip {

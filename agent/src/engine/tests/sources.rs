@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::world::{World, commit, drift, fetch, interest, key, woken, words, write};
+use super::world::{World, commit, drift, fetch, interest, key, pass, woken, words, write};
 use crate::api::{self, ConditionStatus, REQUESTED_AT};
 use crate::bus::BusEvent;
 use crate::cluster::{Change, ResourceEvent};
@@ -214,6 +214,53 @@ async fn what_the_status_recorded_is_worked_from_before_git_answers() {
     assert_eq!(world.engine.sources[&key("s")].revision.as_ref().map(|r| r.sequence), Some(revision.sequence));
 }
 
+/// A process that begins so long after another one has published commit 2, and what it does first.
+fn started_after(seconds: i64) -> (World, Vec<Action>) {
+    let mut before = World::settled();
+    let actions = before.push("s", 2);
+    before.passed(&actions, End::Succeeded);
+    let stored = before.stored("s");
+    let mut world = World::new();
+    world.now = before.now + jiff::SignedDuration::from_secs(seconds);
+    let sync = world.sync("a", "s", json!({}));
+    world.handle(Event::Resource(ResourceEvent::Source(None, Change::Listed(vec![stored]))));
+    world.handle(Event::Resource(ResourceEvent::Sync(None, Change::Listed(vec![sync]))));
+    let actions = world.handle(Event::Resource(ResourceEvent::Inventory(None, Change::Listed(Vec::new()))));
+    (world, actions)
+}
+
+#[tokio::test]
+async fn a_start_does_not_roll_back_to_what_a_lagging_host_serves() {
+    let (mut world, actions) = started_after(10);
+    assert_eq!(words(&world.fetched(&actions, 1)), [""; 0], "it may be what was superseded a moment ago");
+    assert_eq!(world.next(), Some(5));
+    let actions = world.wait(5);
+    assert_eq!(
+        words(&world.fetched(&actions, 2)),
+        ["write s", "pass a"],
+        "what is recorded, which is worked from at once"
+    );
+    let (mut world, actions) = started_after(10);
+    world.fetched(&actions, 1);
+    let actions = world.wait(5);
+    assert_eq!(words(&world.fetched(&actions, 1)), ["write s"], "somebody has pushed it back");
+    let (mut world, actions) = started_after(60);
+    assert_eq!(words(&world.fetched(&actions, 3)), ["write s"], "a push while nobody looked");
+}
+
+#[tokio::test]
+async fn the_last_event_that_is_heard_again_after_a_start_is_no_ones_cause() {
+    let (mut world, actions) = started_after(100);
+    world.handle(woken("s", 2));
+    let actions = world.fetched(&actions, 2);
+    assert_eq!(words(&actions), ["fetch s", "pass a"]);
+    assert_eq!(pass(&actions).pass.revision.delivery, None);
+    world.fetched(&actions, 2);
+    world.passed(&actions, End::Succeeded);
+    let passes = world.push("s", 3);
+    assert_eq!(pass(&passes).pass.revision.delivery.as_deref(), Some("delivery-3"));
+}
+
 #[tokio::test]
 async fn what_a_suspended_source_had_fetched_stays_in_use_over_a_restart() {
     let mut stored = World::settled().stored("s");
@@ -299,6 +346,8 @@ async fn what_was_found_for_one_spec_is_not_written_to_another() {
     touched.metadata.resource_version = Some("900".to_owned());
     touched.metadata.annotations = Some([("a".to_owned(), "b".to_owned())].into());
     assert!(fetching::is_still(&judged, &touched), "that is taken in");
+    touched.status.as_mut().unwrap().sequence = Some(u64::MAX);
+    assert!(!fetching::is_still(&judged, &touched), "another replica has published meanwhile");
     let moved = world.source("s", json!({"ref": {"branch": "release"}}));
     assert!(!fetching::is_still(&judged, &moved));
     let mut again = judged.clone();

@@ -107,13 +107,82 @@ fn a_real_force_push_back_is_followed() {
 }
 
 #[test]
-fn a_force_push_back_that_an_event_names_is_followed_at_once() {
+fn an_event_that_names_what_was_superseded_proves_nothing() {
     let mut source = source();
     fetch(&mut source, 1, 0.0);
     source.wake(Some(commit(2)), at(10.0));
     fetch(&mut source, 2, 10.0);
+    // The event of the push before is late, and a replica of the host that lags serves just that.
     source.wake(Some(commit(1)), at(11.0));
-    assert_eq!(fetch(&mut source, 1, 11.0).0, Verdict::Publish);
+    assert_eq!(fetch(&mut source, 1, 11.0), (Verdict::Doubt, 16.0));
+    assert_eq!(fetch(&mut source, 2, 16.0).0, Verdict::Unchanged);
+}
+
+#[test]
+fn the_second_look_is_later_however_often_it_is_woken() {
+    let mut source = source();
+    fetch(&mut source, 1, 0.0);
+    source.wake(None, at(10.0));
+    fetch(&mut source, 2, 10.0);
+    for now in [11.0, 11.25, 12.0, 15.75] {
+        source.wake(None, at(now));
+        assert_eq!(fetch(&mut source, 1, now), (Verdict::Doubt, 16.0));
+    }
+    assert_eq!(fetch(&mut source, 1, 16.0).0, Verdict::Publish);
+}
+
+#[test]
+fn what_is_looked_for_is_looked_for_while_another_tip_is_doubted() {
+    let mut source = source();
+    fetch(&mut source, 1, 0.0);
+    source.wake(Some(commit(2)), at(10.0));
+    fetch(&mut source, 2, 10.0);
+    source.wake(Some(commit(3)), at(11.0));
+    assert_eq!(fetch(&mut source, 1, 11.0), (Verdict::Doubt, 11.25));
+    assert_eq!(fetch(&mut source, 3, 11.25).0, Verdict::Publish);
+}
+
+/// Another process recorded commit 2 at this moment.
+fn recorded(seconds: f64, now: f64) -> SourceSchedule {
+    let recorded = Recorded { tip: commit(2), at: at(seconds) };
+    SourceSchedule::new(SignedDuration::from_secs(300), false, Some(recorded), at(now))
+}
+
+#[test]
+fn after_a_start_any_commit_may_be_one_that_was_superseded_a_moment_ago() {
+    let mut source = recorded(1_000.0, 1_010.0);
+    assert_eq!(fetch(&mut source, 1, 1_010.0), (Verdict::Doubt, 1_015.0));
+    assert_eq!(fetch(&mut source, 2, 1_015.0).0, Verdict::Unchanged);
+    source.wake(None, at(1_070.0));
+    assert_eq!(fetch(&mut source, 3, 1_070.0).0, Verdict::Publish);
+    let mut source = recorded(1_000.0, 1_010.0);
+    fetch(&mut source, 3, 1_010.0);
+    assert_eq!(fetch(&mut source, 3, 1_015.0).0, Verdict::Publish, "a push while nobody looked");
+}
+
+#[test]
+fn after_a_start_what_was_recorded_long_ago_is_superseded_at_once() {
+    let mut source = recorded(1_000.0, 1_060.0);
+    assert_eq!(fetch(&mut source, 3, 1_060.0).0, Verdict::Publish);
+    // Its clock was ahead.
+    let mut source = recorded(90_000.0, 1_000.0);
+    assert_eq!(fetch(&mut source, 2, 1_000.0).0, Verdict::Unchanged);
+    source.wake(None, at(1_060.0));
+    assert_eq!(fetch(&mut source, 3, 1_060.0).0, Verdict::Publish);
+}
+
+#[test]
+fn events_without_end_have_the_host_asked_once_a_second_on_average() {
+    let (mut source, mut looks) = (source(), 0);
+    for n in 0..1_000_u32 {
+        let now = f64::from(n) * 0.125;
+        source.wake(Some(commit(u8::try_from(n % 200 + 2).unwrap())), at(now));
+        if source.start(at(now)) {
+            looks += 1;
+            source.fetched(&commit(1), at(now), 0.5);
+        }
+    }
+    assert!((100..=140).contains(&looks), "{looks} looks in 125 s");
 }
 
 #[test]
