@@ -145,6 +145,7 @@ pub fn load(path: Option<&Path>) -> Result<Config, ConfigError> {
         let key = "kubernetes.default_service_account";
         mistakes.add(key, "is no name of a service account: small letters, digits, - and ., as in deployer");
     }
+    check_namespaces(&namespaces, bootstrap.as_ref().and_then(Option::as_ref), &mut mistakes);
     let replicas = replicas(raw.replicas, &mut mistakes);
     let Some(cluster) = cluster else { return Err(ConfigError::Mistakes(mistakes)) };
     mistakes.finish(Config {
@@ -160,6 +161,26 @@ pub fn load(path: Option<&Path>) -> Result<Config, ConfigError> {
         bootstrap: bootstrap.flatten(),
         replicas,
     })
+}
+
+/// One that is named twice would be waited for twice, and listed once.
+fn check_namespaces(namespaces: &[String], bootstrap: Option<&Bootstrap>, mistakes: &mut Mistakes) {
+    let key = "kubernetes.namespaces";
+    for (n, name) in namespaces.iter().enumerate() {
+        let is_label = name.len() <= 63 && !name.contains('.') && is_account_name(name);
+        if !is_label {
+            mistakes.add(key, format!("{name:?} is no name of a namespace: at most 63 small letters, digits and -"));
+        } else if namespaces.iter().take(n).any(|before| before == name) {
+            mistakes.add(key, format!("names {name} twice"));
+        }
+    }
+    if let Some(Bootstrap { namespace, .. }) = bootstrap
+        && !namespaces.is_empty()
+        && !namespaces.contains(namespace)
+    {
+        let problem = format!("{namespace} is none of kubernetes.namespaces: nobody would look at what is made in it");
+        mistakes.add("bootstrap.namespace", problem);
+    }
 }
 
 /// As the API server has it for the names of service accounts.
@@ -259,6 +280,29 @@ mod tests {
             "replicas.namespace",
         ] {
             assert!(error.contains(key), "{key}: {error}");
+        }
+    }
+
+    #[test]
+    fn namespaces_are_named_once_and_the_bootstrap_is_in_one_of_them() {
+        let with = |namespaces: &str, bootstrap: &str| {
+            load_text(&format!(
+                "cluster = \"c\"\n[storage]\ndir = \"/x\"\n[kubernetes]\nnamespaces = {namespaces}\n\
+                 [bootstrap]\nurl = \"https://git.example/x\"\npath = \".\"\n{bootstrap}"
+            ))
+        };
+        with("[\"apps\", \"towline-system\"]", "").unwrap();
+        with("[\"apps\"]", "namespace = \"apps\"").unwrap();
+        with("[]", "namespace = \"apps\"").unwrap();
+        let mistakes = [
+            ("[\"apps\", \"towline-system\", \"apps\"]", "names apps twice"),
+            ("[\"towline-system\", \"\"]", "\"\" is no name"),
+            ("[\"towline-system\", \"a.b\"]", "\"a.b\" is no name"),
+            ("[\"apps\"]", "bootstrap.namespace: towline-system is none of"),
+        ];
+        for (namespaces, expected) in mistakes {
+            let error = towline_daemon::error::chain(&with(namespaces, "").unwrap_err());
+            assert!(error.contains(expected), "{expected}: {error}");
         }
     }
 

@@ -90,13 +90,16 @@ impl Resources<'_> {
                         tracing::warn!(kind = plural, error = %error, "watch failed; it is tried again");
                         continue;
                     }
-                    None => return Ok(()),
+                    None => return Err("the watch ended".into()),
                 };
                 if events.send(wrap(scope.clone(), change)).await.is_err() {
+                    // The loop has ended, and the process ends by that.
+                    shutdown.requested().await;
                     return Ok(());
                 }
             }
         };
-        self.tasks.spawn(format!("watch {plural}"), WhenItEnds::IsFine, task);
+        // Without it nothing would ever be heard of these again, and nobody would know.
+        self.tasks.spawn(format!("watch {plural}"), WhenItEnds::StopsProcess, task);
     }
 }

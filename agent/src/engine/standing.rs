@@ -25,6 +25,8 @@ const SAY_AGAIN: SignedDuration = SignedDuration::from_secs(5);
 #[derive(Debug, Default)]
 pub(super) struct Standing {
     is_underway: bool,
+    /// And it says how healthy things are.
+    is_of_health: bool,
     /// The health of something moved since it was last looked at.
     is_moved: bool,
     /// Not before this moment: the last write failed.
@@ -101,6 +103,7 @@ impl Engine {
             if entry.is_to_stand() && entry.standing.after.is_none_or(|after| after <= at.now) {
                 entry.standing.is_underway = true;
                 let is_moved = std::mem::take(&mut entry.standing.is_moved);
+                entry.standing.is_of_health = is_moved;
                 let owned = self.inventories.get(key).filter(|_| is_moved).cloned();
                 let fights = all_fights(entry);
                 actions.push(Action::Stand(Box::new(Stand { sync: Arc::clone(&entry.object), fights, owned })));
@@ -111,6 +114,8 @@ impl Engine {
     pub(super) fn stood(&mut self, key: &SyncKey, stood: Stood, at: Moment, actions: &mut Vec<Action>) {
         let Some(entry) = self.syncs.get_mut(key).filter(|entry| entry.object.uid() == stood.uid) else { return };
         entry.standing.is_underway = false;
+        // What could not be written is to be said all the same.
+        entry.standing.is_moved |= entry.standing.is_of_health && stood.written.is_none();
         // Not more often than a person could read it, and later where it could not be written.
         entry.standing.after = Some(at.now.saturating_add(SAY_AGAIN).unwrap_or(at.now));
         if let Some(written) = stood.written.filter(|written| written.uid() == stood.uid) {

@@ -26,7 +26,8 @@ impl Engine {
 
     /// Whether a Sync has what its next pass works from.
     pub(super) fn can_run(&self, entry: &SyncEntry) -> Option<()> {
-        (entry.schedule.is_leaving() || self.offered(entry).is_some()).then_some(())
+        let is_taken_up = |(revision, _): (&Revision, _)| entry.schedule.offered() == Some(revision.sequence);
+        (entry.schedule.is_leaving() || self.offered(entry).is_some_and(is_taken_up)).then_some(())
     }
 
     pub(super) fn start_passes(&mut self, at: Moment, actions: &mut Vec<Action>) {

@@ -35,10 +35,23 @@ impl Engine {
         if let Some(trouble) = &source.trouble {
             return not_ready(format!("GitSource {key}: {trouble}"));
         }
-        let conditions = source.object.status.as_ref().map(|s| s.conditions.as_slice()).unwrap_or_default();
+        let status = source.object.status.as_ref();
+        let conditions = status.map(|s| s.conditions.as_slice()).unwrap_or_default();
+        let named = status.and_then(|status| status.sequence);
+        if let Some(revision) = source.revision.as_ref().filter(|revision| named <= Some(revision.sequence)) {
+            let (counts, attempted) = (revision.sequence, entry.schedule.attempted());
+            let message = format!(
+                "GitSource {key} counts its revisions from behind: {counts} is older than {attempted}, which was attempted, \
+                 and nothing older is applied"
+            );
+            return Some(Why { reason: "SourceNotReady", message, stalled: true });
+        }
         // Else its first fetch is under way: nothing is wrong yet.
         let ready = conditions.iter().find(|c| c.type_ == api::READY && c.status == "False")?;
-        not_ready(format!("GitSource {key} has no revision: {}", ready.message))
+        match &source.revision {
+            None => not_ready(format!("GitSource {key} has no revision: {}", ready.message)),
+            Some(_) => not_ready(format!("GitSource {key} has no revision as new as was attempted: {}", ready.message)),
+        }
     }
 
     pub(super) fn explained(

@@ -228,6 +228,18 @@ impl SyncSchedule {
         self.running.is_some_and(|running| running.sequence < sequence)
     }
 
+    /// The newest revision that it takes up.
+    #[must_use]
+    pub fn offered(&self) -> Option<u64> {
+        self.offered
+    }
+
+    /// Nothing older is taken up.
+    #[must_use]
+    pub fn attempted(&self) -> u64 {
+        self.attempted
+    }
+
     /// Something asks for a pass.
     pub fn want(&mut self, trigger: Trigger) {
         match trigger {

@@ -211,6 +211,25 @@ async fn nothing_older_is_applied_than_what_the_replica_before_may_have_begun_wi
 }
 
 #[tokio::test]
+async fn a_sync_that_rests_because_its_replica_cannot_fetch_what_was_attempted_says_so() {
+    let (source, sync) = (source(false), sync(true));
+    let (mut world, actions) = joined(&source, &sync, half());
+    let behind = at(&mut world, &source, 1, 7);
+    world.apply_source(behind);
+    world.fetched(&actions, 1);
+    let (fresh, of) = (world.sync(&sync, &source, json!({})), at(&mut world, &source, 2, 8));
+    let actions = read(&mut world, &actions, vec![fresh], vec![of]);
+    assert_eq!(words(&actions), [format!("fetch {source}")]);
+    let result = Err(FetchFailure { message: "refused".to_owned(), retryable: true });
+    let number = fetch(&actions).number;
+    let actions = world.handle(Event::Fetched { source: key(&source), number, result });
+    let Some(Action::Explain(explanation)) = actions.first() else { panic!("{:?}", words(&actions)) };
+    assert!(explanation.why.message.ends_with("the replica that runs this Sync cannot fetch: refused"));
+    let actions = world.wait(3);
+    assert_eq!(pass(&world.fetched(&actions, 2)).pass.revision.sequence, 8);
+}
+
+#[tokio::test]
 async fn a_read_that_fails_is_tried_again() {
     let (source, sync) = (source(false), sync(true));
     let (mut world, actions) = joined(&source, &sync, half());

@@ -8,9 +8,9 @@ use towline_plan::schedule::sync::Trigger;
 use super::world::{World, drift, key, pass, woken, words};
 use crate::api::{ALLOW_DELETIONS, Inventory, InventorySpec, REQUESTED_AT, ResourceExt as _};
 use crate::bus::BusEvent;
-use crate::cluster::{Change, ResourceEvent, locked};
+use crate::cluster::{Change, Moved, Movement, ResourceEvent, locked};
 use crate::engine::unable::Why;
-use crate::engine::{Event, passing};
+use crate::engine::{Action, Event, passing};
 use crate::pass::{End, Failure};
 
 #[tokio::test]
@@ -165,6 +165,38 @@ async fn an_explanation_that_could_not_be_written_is_said_again_and_not_at_once(
     assert!(world.handle(explained(Some(Box::new(written)))).is_empty());
     assert_eq!(world.next(), None);
     assert!(world.wait(3_600).is_empty());
+}
+
+#[tokio::test]
+async fn a_source_that_counts_from_behind_is_said_where_nothing_is_applied_of_it() {
+    let mut world = World::settled();
+    let mut restored = world.stored("s");
+    restored.metadata.uid = Some("another".to_owned());
+    if let Some(status) = &mut restored.status {
+        status.sequence = Some(7);
+    }
+    world.handle(Event::Resource(ResourceEvent::Source(None, Change::Gone(world.stored("s")))));
+    let actions = world.apply_source(restored);
+    let actions = world.fetched(&actions, 1);
+    let Some(Action::Explain(explanation)) = actions.first() else { panic!("{:?}", words(&actions)) };
+    assert!(explanation.why.message.contains("7 is older than"), "{}", explanation.why.message);
+    assert!(!words(&world.handle(drift(key("a")))).contains(&"pass a".to_owned()));
+}
+
+#[tokio::test]
+async fn health_that_could_not_be_written_is_said_again() {
+    let mut world = World::settled();
+    let waits = world.sync("a", "s", json!({"wait": true}));
+    let actions = world.apply_sync(waits);
+    world.passed(&actions, End::Succeeded);
+    let moved = || Event::Moved(Moved { sync: key("a"), what: Movement::Progress });
+    let actions = world.handle(moved());
+    assert_eq!(words(&actions), ["stand a"]);
+    assert!(world.stood(&actions, false).is_empty());
+    let actions = world.wait(5);
+    assert_eq!(words(&actions), ["stand a"], "the health is not said yet");
+    world.stood(&actions, true);
+    assert!(world.wait(5).is_empty());
 }
 
 #[tokio::test]
