@@ -55,8 +55,9 @@ fn judgement(folder: &Path) -> String {
             text.push_str(&with_pods(&object, &judged, &objects(&folder.join("pods.yaml"))));
         }
         // A kind that is not watched with bodies is current as soon as it exists.
-        if !rules.need_bodies(&GroupKind::new(group, kind)) {
-            text.push_str(&format!("{kind} is not watched with bodies\n"));
+        let kind = GroupKind::new(group, kind);
+        if !rules.contains(&kind) && !health::has_rule(&kind) {
+            text.push_str(&format!("{} is not watched with bodies\n", kind.kind));
         }
     }
     text

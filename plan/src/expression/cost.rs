@@ -12,6 +12,24 @@ use serde_json::Value;
 pub(super) const COST_MAX: u64 = 2_000_000;
 const BYTES_PER_UNIT: u64 = 64;
 
+/// The interpreter compiles a pattern each time it matches with it: a pattern of [`PATTERN_BYTES_MAX`] in some 0.2 ms.
+const MATCH_COST: u64 = 2_000;
+/// The same of a pattern that only the object knows: as large as the interpreter lets it become, which takes tens of ms.
+const UNKNOWN_MATCH_COST: u64 = 200_000;
+/// A literal pattern compiles to so many bytes at most: `^v[0-9]+\.[0-9]+$` to 6 KiB, `\w{100}` to some 3 MiB.
+pub(super) const PATTERN_BYTES_MAX: usize = 64 << 10;
+
+/// The pattern that a call of `matches` is given, where it stands in the expression.
+pub(super) fn pattern_of(call: &CallExpr) -> Option<Option<&str>> {
+    if call.func_name != "matches" {
+        return None;
+    }
+    Some(match call.args.last().map(|arg| &arg.expr) {
+        Some(Expr::Literal(LiteralValue::String(text))) => Some(text.inner()),
+        _ => None,
+    })
+}
+
 /// An upper bound of a value's size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Measure {
@@ -76,7 +94,6 @@ const SCALARS: &[&str] = &[
     "indexOf",
     "int",
     "lastIndexOf",
-    "matches",
     "size",
     "startsWith",
     "timestamp",
@@ -184,6 +201,10 @@ impl<'t> Walk<'t> {
             }
             operators::IN => (all.weight, Measure::SCALAR),
             _ if is_of_sets(call) => (any.length.max(1).saturating_mul(all.most), Measure::SCALAR),
+            "matches" => {
+                let compiling = pattern_of(call).flatten().map_or(UNKNOWN_MATCH_COST, |_| MATCH_COST);
+                (all.weight.saturating_add(compiling), Measure::SCALAR)
+            }
             name if SCALARS.contains(&name) => (all.weight, Measure::SCALAR),
             // One text put between, or in the place of, each character of another.
             "replace" | "join" | "format" => {

@@ -2,8 +2,8 @@
 //!
 //! The interpreter has no cost limit of its own, so there are three bounds: how long and how deep an expression may be
 //! (`syntax`), and how much it may look at for the objects it is given (`cost`). Text of objects is in no error: an object
-//! may be a Secret. Must not know what an expression decides; evaluation takes up to a second, so it does not belong on a
-//! thread that others wait for.
+//! may be a Secret. Must not know what an expression decides; evaluation takes up to some tenths of a second, so
+//! it does not belong on a thread that others wait for.
 
 mod cost;
 mod deep;
@@ -17,7 +17,7 @@ use cel::{Context, Env, ExecutionError, IdedExpr, extensions};
 use serde_json::Value;
 
 use cost::Measure;
-pub use syntax::{CHARS_MAX, OPERATORS_MAX};
+use syntax::{CHARS_MAX, OPERATORS_MAX};
 
 /// The functions and macros that Flux has: those of CEL, and the extensions for strings, sets and encoders.
 static ENVIRONMENT: LazyLock<Arc<Env>> = LazyLock::new(|| {
@@ -55,6 +55,8 @@ pub enum CompileProblem {
     UnknownVariable(String, String),
     #[error("is never true or false")]
     NeverBoolean,
+    #[error("matches with `{0}`, which {1}")]
+    Pattern(String, &'static str),
 }
 
 /// Why an expression gave neither true nor false; it is named, and nothing of what it was evaluated on.

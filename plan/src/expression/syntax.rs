@@ -3,13 +3,16 @@
 use cel::ParseErrors;
 use cel::common::ast::{ComprehensionExpr, EntryExpr, Expr, IdedExpr, LiteralValue};
 
+use regex::RegexBuilder;
+
 use super::CompileProblem;
+use super::cost::{PATTERN_BYTES_MAX, pattern_of};
 
 /// The largest health expressions published for Flux have some 600 characters.
-pub const CHARS_MAX: usize = 2_048;
+pub(super) const CHARS_MAX: usize = 2_048;
 /// A chain of operators, `a + b + c …`, is as deep a tree as it is long, and each level takes stack when it is parsed and
 /// evaluated: see `deep.rs`.
-pub const OPERATORS_MAX: usize = 200;
+pub(super) const OPERATORS_MAX: usize = 200;
 /// Brackets within brackets. Each passes through eight rules of the grammar, and each rule is a call.
 pub(super) const DEPTH_MAX: u16 = 24;
 
@@ -61,6 +64,7 @@ pub(super) fn check_tree(tree: &IdedExpr) -> Result<(), CompileProblem> {
         // The interpreter panics at the former; there are no types of which to make the latter.
         return Err(CompileProblem::Syntax("it makes a message of a type that does not exist".to_owned()));
     }
+    check_patterns(tree)?;
     match &tree.expr {
         Expr::Literal(LiteralValue::Boolean(_)) => Ok(()),
         Expr::Literal(_) | Expr::List(_) | Expr::Map(_) => Err(CompileProblem::NeverBoolean),
@@ -71,6 +75,23 @@ pub(super) fn check_tree(tree: &IdedExpr) -> Result<(), CompileProblem> {
         | Expr::Select(_)
         | Expr::Struct(_) => Ok(()),
     }
+}
+
+/// A pattern is compiled with each use, so it has to be small; and one that is none is better known now.
+fn check_patterns(tree: &IdedExpr) -> Result<(), CompileProblem> {
+    let mut problem = None;
+    visit(tree, &mut Vec::new(), &mut |expr, _| {
+        let Expr::Call(call) = expr else { return };
+        let Some(Some(pattern)) = pattern_of(call) else { return };
+        if let Err(error) = RegexBuilder::new(pattern).size_limit(PATTERN_BYTES_MAX).build() {
+            let why = match error {
+                regex::Error::CompiledTooBig(_) => "is too large",
+                _ => "is no regular expression",
+            };
+            problem.get_or_insert_with(|| CompileProblem::Pattern(short(pattern), why));
+        }
+    });
+    problem.map_or(Ok(()), Err)
 }
 
 /// Names that are no variables: types, and the first half of a function's name.

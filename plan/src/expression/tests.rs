@@ -65,6 +65,8 @@ fn a_text_that_is_no_expression_is_named_with_what_is_wrong() {
         "status.conditions.all(1, true)",
         "'Running'",
         "Widget{size: 3}",
+        "status.phase.matches('(')",
+        r"status.items.all(i, i.name.matches('^\\w{100}$'))",
         &"status.phase == 'Running' || ".repeat(100),
         &"a".repeat(CHARS_MAX + 1),
         &format!("{}true{}", "(".repeat(30), ")".repeat(30)),
@@ -94,7 +96,7 @@ fn what_cannot_be_evaluated_is_named_without_values() {
         "-data.password == 1",
         "int(data.password) == 1",
         "timestamp(data.password) == timestamp('2026-01-01T00:00:00Z')",
-        "data.password.matches('(')",
+        "data.password.matches(data.list[0] + '(')",
         "data.list[1] == 'x'",
         "1 / (n - 1) == 1",
         "9223372036854775807 + n == 1",
@@ -127,6 +129,18 @@ fn only_the_given_variables_are_named() {
 
 fn long(elements: usize) -> Value {
     json!({ "list": (0..elements).map(|n| json!({ "n": n, "list": [n, n] })).collect::<Vec<_>>(), "text": "ab ".repeat(elements) })
+}
+
+/// The interpreter compiles a pattern at each use.
+#[test]
+fn patterns_cost_what_it_takes_to_compile_them() {
+    let items = |n: usize| json!({ "items": vec![json!({ "name": "v1.2", "pattern": "v1" }); n] });
+    let known = "items.all(i, i.name.matches('^v[0-9]+[.][0-9]+$'))";
+    assert_eq!(evaluate(known, &items(500)), Ok(true));
+    assert!(evaluate(known, &items(5_000)).unwrap_err().contains("too much"));
+    let unknown = "items.all(i, i.name.matches(i.pattern))";
+    assert_eq!(evaluate(unknown, &items(5)), Ok(true));
+    assert!(evaluate(unknown, &items(50)).unwrap_err().contains("too much"));
 }
 
 #[test]

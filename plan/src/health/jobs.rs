@@ -18,7 +18,8 @@ pub(super) fn job(object: &Value) -> Health {
     if holds("Complete").is_some() {
         return Health::current("Complete", format!("finished: {}", completions(object, succeeded)));
     }
-    if holds("Suspended").is_some() || flag(object, "/spec/suspend") {
+    // A Job's status does not say which generation it is of: right after Git resumes it, the condition is an old one.
+    if flag(object, "/spec/suspend") {
         return Health::current("Suspended", "is suspended, so there is nothing to wait for");
     }
     if text(object, "/status/startTime").is_none() {

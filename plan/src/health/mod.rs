@@ -5,7 +5,7 @@
 //! ```
 //!
 //! Knows what controllers write into a status. Must not know which objects are waited for, nor what follows from a judgement.
-//! Where this differs from kstatus, the rule says so; `docs/guide.md` has the table.
+//! Where this differs from kstatus, the rule says so; `docs/guide.md` lists it.
 
 mod cluster;
 mod generic;
@@ -71,7 +71,7 @@ impl fmt::Display for Status {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Health {
     pub status: Status,
-    /// One word in CamelCase: ours, kstatus's, or that of the object's own condition.
+    /// One word: ours, kstatus's, or that of the object's own condition, cut to [`REASON_CHARS_MAX`].
     pub reason: Cow<'static, str>,
     /// For people, one line: `1 of 3 replicas available`. Text of the object's own conditions may be in it, cut to
     /// [`MESSAGE_CHARS_MAX`]; it has to pass a redactor before it leaves the agent.
@@ -82,13 +82,16 @@ pub struct Health {
 /// 32,768 characters; what went wrong stands at its beginning.
 pub const MESSAGE_CHARS_MAX: usize = 400;
 
+/// The longest reason of a condition that Kubernetes' own controllers write has 40 characters. Of custom kinds nothing bounds it.
+pub const REASON_CHARS_MAX: usize = 64;
+
 impl Health {
     pub(crate) fn new(
         status: Status,
         reason: impl Into<Cow<'static, str>>,
         message: impl Into<Cow<'static, str>>,
     ) -> Self {
-        Self { status, reason: reason.into(), message: one_line(message.into()) }
+        Self { status, reason: one_word(reason.into()), message: one_line(message.into()) }
     }
 
     fn current(reason: impl Into<Cow<'static, str>>, message: impl Into<Cow<'static, str>>) -> Self {
@@ -181,6 +184,15 @@ pub(crate) fn kind_of(object: &Value) -> Option<GroupKind> {
     let api_version = object.get("apiVersion")?.as_str().filter(|text| !text.is_empty())?;
     let kind = object.get("kind")?.as_str().filter(|text| !text.is_empty())?;
     Some(GroupKind::new(group_version(api_version).0, kind))
+}
+
+/// What may stand in a reason, as the API server has it for conditions; text that is none of that is a message.
+fn one_word(text: Cow<'static, str>) -> Cow<'static, str> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || "_,:.-".contains(c);
+    if text.len() <= REASON_CHARS_MAX && text.chars().all(fits) {
+        return text;
+    }
+    text.chars().filter(|c| fits(*c)).take(REASON_CHARS_MAX).collect::<String>().into()
 }
 
 /// Without line breaks, and not longer than [`MESSAGE_CHARS_MAX`].

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::status::condition;
-use super::{Health, Status, generic, has_rule, judge, kind_of};
+use super::{Health, Status, generic, judge, kind_of};
 use crate::expression::{CompileError, Expression};
 use crate::object::{GroupKind, group_version};
 
@@ -88,13 +88,7 @@ impl HealthRules {
         self.0.contains_key(kind)
     }
 
-    /// Whether a kind has to be watched with bodies: by one of these rules, or by a built-in one.
-    #[must_use]
-    pub fn need_bodies(&self, kind: &GroupKind) -> bool {
-        self.contains(kind) || has_rule(kind)
-    }
-
-    /// Judges an object by the rule for its kind, else as [`judge`] does. With a rule this may take a second: see
+    /// Judges an object by the rule for its kind, else as [`judge`] does. With a rule this may take some tenths of a second: see
     /// [`crate::expression`].
     #[must_use]
     pub fn judge(&self, object: &Value) -> Health {
