@@ -11,7 +11,8 @@ use crate::part::{Prune, PruneStep};
 /// How many deletions one pass may make.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Ceiling {
-    /// 50% of the inventory rounded up, and never all of it: a folder emptied or moved by mistake stops here.
+    /// 50% of the inventory rounded up, and never when Git has nothing of it left: a folder emptied or moved by mistake stops
+    /// here. One object that is renamed, of one, passes (decision 0003).
     #[default]
     Default,
     Count(u32),

@@ -7,7 +7,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value};
 
 use crate::ignore::Ignored;
-use crate::letting::ANNOTATION_RECONCILE;
 use crate::manifest::{Manifest, Mistake};
 use crate::object::{
     GroupKind, LABEL_SYNC_NAME, LABEL_SYNC_NAMESPACE, ObjectId, Origin, SyncKey, digest, group_version,
@@ -160,8 +159,7 @@ fn left_alone_at(manifests: &[Manifest], kinds: &Kinds, sync: &SyncKey) -> BTree
 
 /// `towline.dev/reconcile: disabled` or `towline.dev/ssa: Ignore`.
 fn is_left_alone(value: &Value) -> bool {
-    let is_disabled = value["metadata"]["annotations"][ANNOTATION_RECONCILE].as_str() == Some("disabled");
-    is_disabled || Policy::of(value).is_ok_and(|policy| policy.ssa == Ssa::Ignore)
+    Policy::of(value).is_ok_and(|policy| policy.ssa == Ssa::Ignore)
 }
 
 /// The kinds that custom resource definitions of the set bring.

@@ -17,7 +17,8 @@ impl Identity {
     /// Whom a Sync acts as: the account it names, the agent's default, or the agent.
     #[must_use]
     pub fn of(namespace: &str, named: Option<&str>, default: Option<&str>) -> Self {
-        match named.or(default).filter(|name| !name.is_empty()) {
+        let given = |name: &&str| !name.is_empty();
+        match named.filter(given).or(default.filter(given)) {
             Some(name) => Self::Account { namespace: namespace.to_owned(), name: name.to_owned() },
             None => Self::Agent,
         }
@@ -53,6 +54,9 @@ mod tests {
         assert_eq!(Identity::of("team", Some("deployer"), Some("default")), account("deployer"));
         assert_eq!(Identity::of("team", None, Some("default")), account("default"));
         assert_eq!(Identity::of("team", None, None), Identity::Agent);
+        // Not naming one is no way past the default.
+        assert_eq!(Identity::of("team", Some(""), Some("default")), account("default"));
+        assert_eq!(Identity::of("team", Some(""), Some("")), Identity::Agent);
         assert_eq!(account("deployer").user().as_deref(), Some("system:serviceaccount:team:deployer"));
     }
 }

@@ -30,14 +30,21 @@ pub enum Letting {
 /// Values of the confirmation that say the opposite. Anything else confirms: a time, a name, a ticket.
 const DENIALS: &[&str] = &["", "false", "no", "n", "f", "0", "off", "disabled", "pending"];
 
+/// Whether a live object asks to be left alone altogether. A word that nobody understands asks for it, too.
+#[must_use]
+pub fn is_left_alone<'a>(annotation: impl Fn(&str) -> Option<&'a str>) -> bool {
+    let is_ignored = annotation(ANNOTATION_SSA).is_some_and(|value| value.trim().eq_ignore_ascii_case("ignore"));
+    let reconcile = annotation(ANNOTATION_RECONCILE).map(str::trim);
+    is_ignored || reconcile.is_some_and(|value| !value.eq_ignore_ascii_case("enabled"))
+}
+
 impl Letting {
     /// Reads the annotations of a live object. `from_git`: the confirmation stands in Git and came with the object. What was
     /// there before its deletion was asked for, copied from one manifest to the next, confirms nothing.
     #[must_use]
     pub fn of<'a>(annotation: impl Fn(&str) -> Option<&'a str>, from_git: bool) -> Self {
         let is = |value: &str, word: &str| value.eq_ignore_ascii_case(word);
-        let says = |name, word| annotation(name).is_some_and(|value| is(value, word));
-        if says(ANNOTATION_RECONCILE, "disabled") || says(ANNOTATION_SSA, "ignore") {
+        if is_left_alone(&annotation) {
             return Self::Never;
         }
         let confirmed = || {
@@ -75,6 +82,9 @@ mod tests {
             assert_eq!(of(&[(ANNOTATION_PRUNE, misspelt)]), Letting::Unreadable, "{misspelt}");
         }
         assert_eq!(of(&[(ANNOTATION_RECONCILE, "disabled"), (ANNOTATION_PRUNE, "early")]), Letting::Never);
+        assert_eq!(of(&[(ANNOTATION_RECONCILE, "disable")]), Letting::Never);
+        assert_eq!(of(&[(ANNOTATION_RECONCILE, "Enabled ")]), Letting::Late);
+        assert_eq!(of(&[(ANNOTATION_SSA, "Ignore")]), Letting::Never);
     }
 
     #[test]

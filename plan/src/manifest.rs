@@ -21,9 +21,10 @@ pub struct Manifest {
     pub origin: Origin,
 }
 
-/// Documents of one file. The API server would not take more objects from one Inventory either.
+/// Documents of one file, and objects of all files below a path: twice what an Inventory can list, which says so itself.
 const DOCUMENTS_MAX: usize = 20_000;
-/// Mappings, sequences and scalars of one file: 16 MiB hold about 4 million of the shortest.
+/// Mappings, sequences and scalars of one file, and of all files below a path: 16 MiB hold about 4 million of the shortest,
+/// and a value takes some 60 bytes of memory.
 const NODES_MAX: usize = 4_000_000;
 
 /// One mistake, with its place.
@@ -43,14 +44,26 @@ pub struct Mistake {
 pub fn read(tree: &Tree) -> Result<Vec<Manifest>, Vec<Mistake>> {
     let mut manifests = Vec::new();
     let mut mistakes = Vec::new();
+    let mut nodes = 0_usize;
     for file in &tree.files {
         match documents(&file.path, &file.contents) {
             Ok(documents) => {
                 for (value, origin) in documents {
+                    nodes = nodes.saturating_add(count_nodes(&value));
                     expand(value, &origin, None, &mut manifests, &mut mistakes);
                 }
             }
             Err(mistake) => mistakes.push(mistake),
+        }
+        // Files that are small enough one by one may be too much together; the memory is shared with all Syncs.
+        if manifests.len() > DOCUMENTS_MAX || nodes > NODES_MAX {
+            let origin = Origin { path: file.path.clone(), line: 1 };
+            let problem = format!(
+                "with this file the path has more than {DOCUMENTS_MAX} objects, or {NODES_MAX} fields in all: divide it \
+                 among several Syncs"
+            );
+            mistakes.push(Mistake { origin, problem, may_pass: false });
+            break;
         }
     }
     if mistakes.is_empty() {
@@ -58,6 +71,14 @@ pub fn read(tree: &Tree) -> Result<Vec<Manifest>, Vec<Mistake>> {
     } else {
         mistakes.sort();
         Err(mistakes)
+    }
+}
+
+fn count_nodes(value: &Value) -> usize {
+    match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 1,
+        Value::Array(items) => 1 + items.iter().map(count_nodes).sum::<usize>(),
+        Value::Object(map) => 1 + map.values().map(count_nodes).sum::<usize>(),
     }
 }
 

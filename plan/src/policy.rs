@@ -1,8 +1,10 @@
-//! What a manifest says of how it is to be applied: `towline.dev/ssa` and `towline.dev/force`.
+//! What a manifest says of how it is to be applied: `towline.dev/reconcile`, `towline.dev/ssa` and `towline.dev/force`.
 //!
 //! Knows annotations and their values. Must not know what is done about them.
 
 use serde_json::Value;
+
+use crate::letting::ANNOTATION_RECONCILE;
 
 /// On an object: how it is applied.
 pub const ANNOTATION_SSA: &str = "towline.dev/ssa";
@@ -36,7 +38,13 @@ impl Policy {
     /// # Errors
     /// A value that means nothing: taken for the default, it would be a silent change.
     pub fn of(manifest: &Value) -> Result<Self, String> {
+        let reconciled = match annotation(manifest, ANNOTATION_RECONCILE).as_deref() {
+            None | Some("enabled") => true,
+            Some("disabled") => false,
+            Some(_) => return Err(unknown(manifest, ANNOTATION_RECONCILE, "enabled or disabled")),
+        };
         let ssa = match annotation(manifest, ANNOTATION_SSA).as_deref() {
+            _ if !reconciled => Ssa::Ignore,
             None | Some("override") => Ssa::Override,
             Some("merge") => Ssa::Merge,
             Some("ifnotpresent") => Ssa::IfNotPresent,
@@ -78,5 +86,9 @@ mod tests {
         let told = of(ANNOTATION_SSA, json!("Overwrite")).unwrap_err();
         assert!(told.contains("towline.dev/ssa is \"Overwrite\"") && told.contains("IfNotPresent"), "{told}");
         assert!(of(ANNOTATION_FORCE, json!(true)).unwrap_err().contains("enabled or disabled"));
+        assert_eq!(of(ANNOTATION_RECONCILE, json!("Disabled")).unwrap().ssa, Ssa::Ignore);
+        assert_eq!(of(ANNOTATION_RECONCILE, json!("enabled")), Ok(Policy::default()));
+        // Taken for nothing, the object would be created.
+        assert!(of(ANNOTATION_RECONCILE, json!("disable")).unwrap_err().contains("enabled or disabled"));
     }
 }

@@ -4,10 +4,9 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use kube::core::{DynamicObject, ObjectMeta, PartialObjectMeta};
-use towline_plan::letting::{ANNOTATION_PRUNE_CONFIRMED, ANNOTATION_RECONCILE, Letting};
+use towline_plan::letting::{self, ANNOTATION_PRUNE_CONFIRMED, Letting};
 use towline_plan::object::{LABEL_SYNC_NAME, LABEL_SYNC_NAMESPACE, SyncKey};
 use towline_plan::observed::{FIELD_MANAGER, Live, Writer};
-use towline_plan::policy::ANNOTATION_SSA;
 
 pub(super) type Meta = PartialObjectMeta<DynamicObject>;
 
@@ -20,8 +19,6 @@ pub(super) fn live(meta: &Meta) -> Live {
 pub(super) fn live_of(meta: &ObjectMeta) -> Live {
     let label = |key: &str| meta.labels.as_ref()?.get(key).filter(|value| !value.is_empty()).cloned();
     let annotation = |key: &str| meta.annotations.as_ref()?.get(key).map(String::as_str);
-    let says = |key: &str, word: &str| annotation(key).is_some_and(|value| value.eq_ignore_ascii_case(word));
-    let left_alone = says(ANNOTATION_RECONCILE, "disabled") || says(ANNOTATION_SSA, "ignore");
     let owner = label(LABEL_SYNC_NAME).zip(label(LABEL_SYNC_NAMESPACE));
     let managed_fields = meta.managed_fields.as_deref().unwrap_or_default();
     Live {
@@ -32,7 +29,7 @@ pub(super) fn live_of(meta: &ObjectMeta) -> Live {
         applied: managed_fields.iter().any(is_our_apply),
         letting: Letting::of(annotation, confirmed_in_git(managed_fields)),
         deleting: meta.deletion_timestamp.is_some(),
-        left_alone,
+        left_alone: letting::is_left_alone(annotation),
         last_writer: last_writer(managed_fields),
     }
 }

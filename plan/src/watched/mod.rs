@@ -253,8 +253,10 @@ impl Watched {
             return news;
         }
         news.progressed.extend(owner);
-        if last.finished {
+        if last.finished && self.may_matter(id, last) {
             self.finished.insert(id.clone(), last.live.uid.clone());
+        } else {
+            self.finished.remove(id);
         }
         // Of a predecessor with the same name, or of labels that a pass has put back since: history, both.
         let verdict = self.verdicts.get_mut(id).filter(|verdict| {
@@ -262,6 +264,14 @@ impl Watched {
         });
         news.drifted.extend(verdict.and_then(Verdict::mark));
         news
+    }
+
+    /// Whether a pass may still ask whether what is gone had finished: of what it looked at, and of everything where it has not
+    /// looked at anything yet. What it let go of it does not ask for, and would never be taken out again.
+    fn may_matter(&self, id: &ObjectId, last: &Shown) -> bool {
+        let of_its_sync = |verdict: &Verdict| last.live.owner.as_ref().is_some_and(|owner| verdict.sync == *owner);
+        self.verdicts.get(id).is_some_and(|verdict| verdict.uid == last.live.uid)
+            || !self.verdicts.values().any(of_its_sync)
     }
 
     /// Whether a list is complete, and the watch goes on from there.

@@ -254,6 +254,14 @@ fn a_finished_job_is_told_once_and_known_when_it_is_gone() {
     watched.applied(&scope(), id(), Shown::plain(Live { uid: "next".into(), ..live(14, 1) }));
     assert_eq!(watched.finished(&id()), None, "it runs again");
 
+    // A pass let go of it and deleted it: nobody will ask.
+    let mut watched = self::watched();
+    watched.remember(&sync(), &ObjectId { name: "stays".into(), ..id() }, "d", &live(10, 1));
+    watched.applied(&scope(), id(), finished(11));
+    watched.forget(&id());
+    watched.deleted(&scope(), &id(), &finished(12));
+    assert_eq!(watched.finished(&id()), None);
+
     // Its end and its removal in one moment.
     let mut watched = self::watched();
     watched.deleted(&scope(), &id(), &finished(11));
