@@ -208,7 +208,7 @@ mod tests {
                 last_writer: None,
             });
             let (uid, resource_version) = ("u".to_owned(), "1".to_owned());
-            let found = Found { uid, resource_version, last_writer: None, detail: None };
+            let found = Found { uid, resource_version, last_writer: None, detail: None, remembered: false };
             let seen = live.map_or(Seen::Absent, Seen::Present);
             let observed = Observed {
                 judgements: desired.iter().map(|d| (d.id.clone(), Judgement::Differs(found.clone()))).collect(),
@@ -222,6 +222,7 @@ mod tests {
                 inventory: &self.inventories[sync],
                 observed: &observed,
                 claims: &self.claims,
+                on_drift: Default::default(),
                 prune: &PruneRules { enabled: true, allow_kinds: Vec::new() },
                 now: self.now,
             });

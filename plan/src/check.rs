@@ -193,6 +193,7 @@ pub fn entry<'a>(steps: impl IntoIterator<Item = &'a Apply>) -> Entry {
             | Apply::Create
             | Apply::Configure
             | Apply::Revert(_)
+            | Apply::Drifted(_)
             | Apply::Recreate(_)
             | Apply::WhenDefined => {}
         }

@@ -33,6 +33,8 @@ pub enum Apply {
     Configure,
     /// Git did not change, the cluster did: what happened to it.
     Revert(Drift),
+    /// Git did not change, the cluster did, and that is to stay so: what happened to it.
+    Drifted(Drift),
     /// It is deleted and created anew, because its fields cannot be changed and it allows that: why.
     Recreate(String),
     /// It is deleted and not gone yet; it is created when it is.
@@ -45,6 +47,28 @@ pub enum Apply {
     Conflict(String),
     /// It cannot be judged now; it and later stages wait for the next pass.
     HoldBack(String),
+}
+
+/// What follows when an object is not as it was applied, and Git did not change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnDrift {
+    /// It is put back.
+    #[default]
+    Revert,
+    /// It is reported, and stays.
+    Warn,
+    /// Nobody looks.
+    Disregard,
+}
+
+impl OnDrift {
+    fn apply(self, drift: Drift) -> Apply {
+        match self {
+            Self::Revert => Apply::Revert(drift),
+            Self::Warn => Apply::Drifted(drift),
+            Self::Disregard => Apply::Keep,
+        }
+    }
 }
 
 /// One object Git wants, and what happens to it.
@@ -82,6 +106,7 @@ pub struct Situation<'a> {
     pub observed: &'a Observed,
     pub claims: &'a Claims,
     pub prune: &'a PruneRules,
+    pub on_drift: OnDrift,
     /// Seconds since the Unix epoch.
     pub now: i64,
 }
@@ -89,7 +114,7 @@ pub struct Situation<'a> {
 /// Decides a whole pass.
 #[must_use]
 pub fn decide(situation: Situation<'_>) -> Plan {
-    let Situation { sync, desired, left_alone, inventory, observed, claims, prune, now } = situation;
+    let Situation { sync, desired, left_alone, inventory, observed, claims, prune, on_drift, now } = situation;
     let inventory = &finish(inventory, observed);
     let mut ahead = inventory.clone();
     let apply: Vec<ApplyStep> = desired
@@ -100,7 +125,7 @@ pub fn decide(situation: Situation<'_>) -> Plan {
             let elsewhere = ownership::elsewhere(&desired.id, sync, entry, claims, observed);
             let apply = match &elsewhere {
                 Some(elsewhere) => Apply::Conflict(elsewhere.why.clone()),
-                None => judge(&desired, entry, judgement),
+                None => judge(&desired, entry, judgement, on_drift),
             };
             // What another Sync has is claimed behind it: when it lets go, the object is handed over and not deleted.
             let claimed_at = match &elsewhere {
@@ -168,7 +193,7 @@ fn claims_it(apply: &Apply) -> bool {
         Apply::Refuse(_) | Apply::Leave(_) => false,
         Apply::Keep | Apply::Create | Apply::Configure | Apply::Revert(_) => true,
         Apply::WhenDefined | Apply::Conflict(_) | Apply::HoldBack(_) => true,
-        Apply::Recreate(_) | Apply::AwaitEnd => true,
+        Apply::Recreate(_) | Apply::AwaitEnd | Apply::Drifted(_) => true,
     }
 }
 
@@ -205,9 +230,8 @@ fn wait_for_early_deletions(mut steps: Vec<ApplyStep>, left: &[PruneStep]) -> Ve
 fn recreate_last(mut steps: Vec<ApplyStep>) -> Vec<ApplyStep> {
     let is_open = |step: &ApplyStep| match &step.apply {
         Apply::Refuse(_) | Apply::Conflict(_) | Apply::HoldBack(_) | Apply::WhenDefined | Apply::AwaitEnd => true,
-        Apply::Keep | Apply::Leave(_) | Apply::Create | Apply::Configure | Apply::Revert(_) | Apply::Recreate(_) => {
-            false
-        }
+        Apply::Keep | Apply::Leave(_) | Apply::Drifted(_) => false,
+        Apply::Create | Apply::Configure | Apply::Revert(_) | Apply::Recreate(_) => false,
     };
     if steps.iter().any(is_open) {
         for step in &mut steps {
@@ -234,7 +258,7 @@ fn forget_what_changes(ahead: &mut Inventory, steps: &[ApplyStep]) {
 
 /// What happens to one object Git wants, given what the API server says of it.
 #[must_use]
-pub fn judge(desired: &Desired, entry: Option<&Entry>, judgement: Option<&Judgement>) -> Apply {
+pub fn judge(desired: &Desired, entry: Option<&Entry>, judgement: Option<&Judgement>, on_drift: OnDrift) -> Apply {
     // Applied before with this very content: any difference was made in the cluster.
     let unchanged_in_git = entry.is_some_and(|e| e.digest.as_deref() == Some(&desired.digest));
     match judgement {
@@ -248,13 +272,16 @@ pub fn judge(desired: &Desired, entry: Option<&Entry>, judgement: Option<&Judgem
         Some(Judgement::Clean) => Apply::Configure,
         // It runs again when Git has another one.
         Some(Judgement::Absent) if unchanged_in_git && entry.is_some_and(|e| e.state == State::Finished) => Apply::Keep,
-        Some(Judgement::Absent) if unchanged_in_git => Apply::Revert("it was deleted".to_owned().into()),
+        Some(Judgement::Absent) if unchanged_in_git => on_drift.apply("it was deleted".to_owned().into()),
         Some(Judgement::Absent) => Apply::Create,
         Some(Judgement::Differs(found)) if unchanged_in_git => {
-            Apply::Revert(found.detail.clone().unwrap_or_default().drift(found.last_writer.as_ref()))
+            on_drift.apply(found.detail.clone().unwrap_or_default().drift(found.last_writer.as_ref()))
         }
         Some(Judgement::Differs(_)) => Apply::Configure,
         Some(Judgement::Later) => Apply::WhenDefined,
+        Some(Judgement::Immutable(why, _)) if unchanged_in_git && on_drift != OnDrift::Revert => {
+            on_drift.apply(why.clone().into())
+        }
         Some(Judgement::Immutable(why, _)) => Apply::Recreate(why.clone()),
         Some(Judgement::Going) => Apply::AwaitEnd,
         Some(Judgement::Refused(why)) => Apply::Refuse(why.clone()),

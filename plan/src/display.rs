@@ -77,6 +77,7 @@ fn write_apply(f: &mut fmt::Formatter<'_>, step: &ApplyStep) -> fmt::Result {
         Apply::Configure if step.take_over => ("adopt", ""),
         Apply::Configure => ("configure", ""),
         Apply::Revert(drift) => ("revert", drift.what.as_str()),
+        Apply::Drifted(drift) => ("leave drifted", drift.what.as_str()),
         Apply::Recreate(why) => ("recreate", why.as_str()),
         Apply::AwaitEnd => ("create when it is gone", ""),
         Apply::WhenDefined => ("decide later", "what it needs may come in an earlier stage"),

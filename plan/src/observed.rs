@@ -74,6 +74,8 @@ pub struct Found {
     pub last_writer: Option<Writer>,
     /// What differs, where Git did not change.
     pub detail: Option<Detail>,
+    /// It was found so before, and has not moved since.
+    pub remembered: bool,
 }
 
 /// What the API server says of an object Git wants.

@@ -66,6 +66,7 @@ event_kinds! {
     Applied = "applied",
     Failed = "failed",
     DriftReverted = "drift-reverted",
+    DriftDetected = "drift-detected",
     Pruned = "pruned",
     PruneHeld = "prune-held",
     SourceUpdated = "source-updated",

@@ -53,5 +53,6 @@ mod teardown;
 mod two_pushes;
 mod verify;
 mod waiting;
+mod warned;
 mod workloads;
 mod world;

@@ -17,6 +17,10 @@ pub const HEALTHY: &str = "Healthy";
 pub const SUSPENDED: &str = "Suspended";
 /// Others change objects again as often as they are put right; absent otherwise.
 pub const DRIFT_REPEATED: &str = "DriftRepeated";
+/// Objects were changed in the cluster and are left so, because `driftDetection.mode` is warn; absent otherwise.
+pub const DRIFTED: &str = "Drifted";
+/// The reason of a Ready condition that is False for nothing but that.
+pub const DRIFT_DETECTED: &str = "DriftDetected";
 /// Whether commit events can arrive for a GitSource.
 pub const EVENTS_READY: &str = "EventsReady";
 

@@ -1,15 +1,19 @@
-//! `driftDetection` of a Sync: which fields are left to others.
+//! `driftDetection` of a Sync: what follows from drift, and which fields are left to others.
 //!
 //! Knows the shape only. What a rule means is read by `towline_plan::ignore`.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use towline_plan::decide::OnDrift;
 use towline_plan::ignore::{RuleText, TargetText};
 
-/// What is no drift.
+/// What follows when something in the cluster is not as Git says, though Git did not change.
 #[derive(Deserialize, Serialize, Clone, Debug, Default, JsonSchema, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct DriftDetection {
+    /// `enabled` puts it back; `warn` says so and leaves it; `disabled` does not look. Default enabled.
+    #[serde(default, skip_serializing_if = "DriftMode::is_default")]
+    pub mode: DriftMode,
     /// Fields that are left to others once an object exists: they are applied on creation, and never again. Default: none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 50))]
@@ -22,6 +26,35 @@ impl DriftDetection {
     pub fn rules(&self) -> Vec<RuleText> {
         let text = |rule: &IgnoreRule| RuleText { paths: rule.paths.clone(), target: rule.target.as_ref().map(target) };
         self.ignore.iter().map(text).collect()
+    }
+}
+
+/// What follows from drift.
+#[derive(Deserialize, Serialize, Clone, Copy, Debug, Default, JsonSchema, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum DriftMode {
+    /// It is put back at once.
+    #[default]
+    Enabled,
+    /// It is reported, and left.
+    Warn,
+    /// Nobody looks for it.
+    Disabled,
+}
+
+impl DriftMode {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl From<DriftMode> for OnDrift {
+    fn from(mode: DriftMode) -> Self {
+        match mode {
+            DriftMode::Enabled => Self::Revert,
+            DriftMode::Warn => Self::Warn,
+            DriftMode::Disabled => Self::Disregard,
+        }
     }
 }
 

@@ -11,9 +11,10 @@ mod schema;
 mod sync;
 
 pub use condition::{
-    ConditionStatus, Conditions, DRIFT_REPEATED, EVENTS_READY, HEALTHY, READY, RECONCILING, STALLED, SUSPENDED, Verdict,
+    ConditionStatus, Conditions, DRIFT_DETECTED, DRIFT_REPEATED, DRIFTED, EVENTS_READY, HEALTHY, READY, RECONCILING,
+    STALLED, SUSPENDED, Verdict,
 };
-pub use drift::{DriftDetection, IgnoreRule, IgnoreTarget};
+pub use drift::{DriftDetection, DriftMode, IgnoreRule, IgnoreTarget};
 pub use git_source::{GitRef, GitSource, GitSourceSpec, GitSourceStatus, LastEvent};
 pub use inventory::{Inventory, InventoryJudged, InventoryRead, InventorySpec};
 pub use kube::core::Duration;

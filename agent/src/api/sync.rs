@@ -9,7 +9,7 @@ use kube::core::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::drift::DriftDetection;
+use super::drift::{DriftDetection, DriftMode};
 use super::schema;
 
 /// Keeps the cluster equal to a path of a GitSource.
@@ -85,7 +85,7 @@ pub struct SyncSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 50))]
     pub health_check_exprs: Vec<HealthCheckExprs>,
-    /// What is no drift.
+    /// What follows when something in the cluster is not as Git says, though Git did not change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drift_detection: Option<Box<DriftDetection>>,
     /// Neither applies, nor reverts, nor prunes.
@@ -210,6 +210,14 @@ pub struct PrunePolicy {
     pub allow_kinds: BTreeSet<String>,
 }
 
+impl SyncSpec {
+    /// What follows from drift.
+    #[must_use]
+    pub fn drift_mode(&self) -> DriftMode {
+        self.drift_detection.as_ref().map(|drift| drift.mode).unwrap_or_default()
+    }
+}
+
 fn is_false(value: &bool) -> bool {
     !value
 }
@@ -230,7 +238,7 @@ fn default_timeout() -> Duration {
 #[derive(Deserialize, Serialize, Clone, Debug, Default, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SyncStatus {
-    /// `Ready`; `Reconciling` and `Stalled` while they are true.
+    /// `Ready`; `Drifted`, `Reconciling` and `Stalled` while they are true.
     #[serde(default)]
     #[schemars(transform = schema::conditions)]
     pub conditions: Vec<Condition>,

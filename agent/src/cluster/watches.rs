@@ -17,7 +17,7 @@ use towline_plan::awaited::{Awaited, Until};
 use towline_plan::health::HealthRules;
 use towline_plan::identity::Identity;
 use towline_plan::object::{GroupKind, ObjectId, SyncKey};
-use towline_plan::observed::Live;
+use towline_plan::observed::{Found, Live};
 use towline_plan::watched::{News, Scope, Shown, Watched};
 
 use super::listing::Listing;
@@ -303,6 +303,13 @@ impl Watches {
     /// from there, that is drift like any other.
     pub fn remember(&self, sync: &SyncKey, id: &ObjectId, digest: &str, answer: &Live) {
         if locked(&self.watched).remember(sync, id, digest, answer) {
+            self.say([sync.clone()], Movement::Drift);
+        }
+    }
+
+    /// Remembers that an object is not what Git wants, and stays so. Where it has moved on already, somebody has to look.
+    pub fn remember_drift(&self, sync: &SyncKey, id: &ObjectId, digest: &str, live: &Live, found: Found) {
+        if locked(&self.watched).remember_drift(sync, id, digest, live, found) {
             self.say([sync.clone()], Movement::Drift);
         }
     }

@@ -6,16 +6,21 @@ use kube::api::{Patch, PatchParams, PostParams, ValidationDirective};
 use kube::core::DynamicObject;
 use serde_json::Value;
 use towline_plan::desired::Desired;
-use towline_plan::observed::FIELD_MANAGER;
+use towline_plan::observed::{FIELD_MANAGER, Live};
 
+use super::live::live_of;
 use super::{Cluster, RequestError, Served, bounded};
 
 impl Cluster {
-    /// The live object, and what an apply would make of it; `None`: it is gone.
+    /// The live object's metadata, all of it, and what an apply would make of it; `None`: it is gone.
     ///
     /// # Errors
     /// The API server refuses one of both, or does not answer.
-    pub async fn compared(&self, served: &Served, object: &Desired) -> Result<Option<(Value, Value)>, RequestError> {
+    pub async fn compared(
+        &self,
+        served: &Served,
+        object: &Desired,
+    ) -> Result<Option<(Live, Value, Value)>, RequestError> {
         let api = self.objects(served, &object.id, &object.version)?;
         let name = &object.id.name;
         let Some(live) = bounded(|| format!("reading {}", object.id), api.get_opt(name)).await? else {
@@ -30,7 +35,7 @@ impl Cluster {
         let patch = Patch::Apply(object.standing());
         let wanted = bounded(|| format!("dry-running {}", object.id), api.patch(name, &params, &patch)).await?;
         let value = |object: DynamicObject| serde_json::to_value(object).unwrap_or_default();
-        Ok(Some((value(live), value(wanted))))
+        Ok(Some((live_of(&live.metadata), value(live), value(wanted))))
     }
 
     /// Whether the API server would create the object if it were not there: validation and admission come before it looks for

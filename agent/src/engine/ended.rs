@@ -69,8 +69,8 @@ impl Engine {
         let asked = entry.unjudged.clone();
         let how = match end {
             // As long as that is not said, nobody else can rely on it.
-            End::Untouched | End::Succeeded if unwritten => Ended::Failed { retryable: true },
-            End::Untouched | End::Succeeded => Ended::Succeeded,
+            End::Untouched | End::Succeeded | End::Drifted if unwritten => Ended::Failed { retryable: true },
+            End::Untouched | End::Succeeded | End::Drifted => Ended::Succeeded,
             // Held until somebody acts, which wakes it; looked at again at the interval.
             End::Held(..) => Ended::Failed { retryable: false },
             // It ends when somebody changes one of them, who is one this Sync depends on.

@@ -222,6 +222,10 @@ fn log(pass: &Pass, outcome: &Outcome, now: Timestamp) {
             tracing::info!(waits, done, elapsed_ms, "pass waits");
         }
         End::Untouched => tracing::debug!(elapsed_ms, "nothing the Sync reads has changed"),
+        End::Drifted => {
+            let drifted = outcome.drifted.as_ref().map_or(0, Vec::len);
+            tracing::warn!(drifted, done, elapsed_ms, "pass done; drift is left as it is");
+        }
         End::Succeeded => tracing::info!(done, elapsed_ms, "pass succeeded"),
         End::Left(why) => {
             tracing::info!(done, elapsed_ms, kept = outcome.kept.len(), objects_stay = why, "Sync torn down");

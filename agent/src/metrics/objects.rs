@@ -39,6 +39,8 @@ struct SyncRow {
     /// Objects that were put back.
     corrected: u64,
     fights: u64,
+    /// Objects that stay as others changed them, after the last pass that looked.
+    drifted: usize,
     /// Objects whose deletion waits for somebody's word, and those that stay for another reason, after the last pass.
     held: usize,
     kept: usize,
@@ -86,7 +88,9 @@ impl Objects {
     pub(super) fn passed(&mut self, pass: &Pass, outcome: &Outcome, now: Timestamp) -> Option<String> {
         let row = self.syncs.get_mut(&pass.key).filter(|row| row.uid == pass.sync.uid())?;
         row.outcome = Some(outcome.end.word());
-        if outcome.end.is_success() {
+        let drifted = outcome.drifted.as_ref().map(Vec::len);
+        row.drifted = drifted.unwrap_or(row.drifted);
+        if outcome.end.is_success() && row.drifted == 0 {
             row.last_success = Some(now);
         }
         let corrected = outcome.actions.iter().filter(|action| matches!(action.deed, Deed::Reverted(_))).count();
@@ -94,7 +98,7 @@ impl Objects {
         // A pass that did not come to its end looked at nothing that it could tell of.
         match &outcome.end {
             End::Held(_, objects) => (row.held, row.kept) = (objects.len(), outcome.kept.len()),
-            End::Succeeded => (row.held, row.kept) = (0, outcome.kept.len()),
+            End::Succeeded | End::Drifted => (row.held, row.kept) = (0, outcome.kept.len()),
             _ => {}
         }
         if !outcome.end.is_applied() || row.delivery == pass.revision.delivery {
@@ -108,7 +112,7 @@ impl Objects {
     pub(super) fn divided(&mut self, is_own: impl Fn(&SyncKey) -> bool) {
         for (_, row) in self.syncs.iter_mut().filter(|(key, _)| !is_own(key)) {
             (row.last_success, row.outcome, row.delivery) = (None, None, None);
-            (row.held, row.kept) = (0, 0);
+            (row.held, row.kept, row.drifted) = (0, 0, 0);
         }
     }
 
@@ -142,6 +146,8 @@ impl Objects {
         rows.gauge("sync_prune_kept_objects", "Objects that stay though Git no longer has them", None, kept)?;
         let corrected = self.of_syncs(|row| Some(row.corrected));
         rows.counter("sync_drift_corrections", "Objects that were put back", corrected)?;
+        let drifted = self.of_syncs(|row| Some(row.drifted as f64));
+        rows.gauge("sync_drifted_objects", "Objects that stay as others changed them", None, drifted)?;
         let fights = self.of_syncs(|row| Some(row.fights));
         rows.counter("sync_fights", "Times that something was found to change again and again what is put back", fights)
     }

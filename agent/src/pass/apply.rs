@@ -9,6 +9,7 @@ use towline_plan::awaited::Until;
 use towline_plan::check::{CheckedPlan, Entry as StageEntry, entry};
 use towline_plan::decide::{self, Apply, ApplyStep};
 use towline_plan::desired::Desired;
+use towline_plan::diff::Drift;
 use towline_plan::inventory::{Inventory as Owned, State};
 use towline_plan::object::{ObjectId, SyncKey};
 use towline_plan::observed::Found;
@@ -21,7 +22,7 @@ use super::inventory::{self, Loaded, Lost};
 use super::outcome::{Action, Deed, End, Failure, Reason};
 use super::prune::Left;
 use super::write::{is_write, write};
-use super::{Context, Pass, health, observe};
+use super::{Context, Pass, drift, health, observe};
 use crate::api::{Inventory, Verdict};
 use crate::cluster::{Applied, CONCURRENT_REQUESTS, RequestError, Served, locked};
 use crate::metrics::Stage as Timed;
@@ -38,6 +39,8 @@ pub(super) struct Done {
     pub lost: Option<Lost>,
     /// What the Healthy condition says, where anybody looked.
     pub healthy: Option<Verdict>,
+    /// What stays as others changed it.
+    pub drifted: Vec<(ObjectId, Drift)>,
 }
 
 /// One pass's writes, as they go on.
@@ -57,6 +60,8 @@ pub(super) struct Work<'a> {
     pub going_syncs: BTreeSet<SyncKey>,
     /// Objects that asked to be left alone, and how.
     pub left_alone: Vec<(ObjectId, String)>,
+    /// What stays as others changed it, and whether that was found before.
+    pub drifted: Vec<(ObjectId, Drift, bool)>,
 }
 
 /// A step with nothing left to wait for.
@@ -89,10 +94,10 @@ pub(super) async fn apply(
     };
     cx.watches.expect_nothing(&pass.key);
     let (owned, actions, problems) = (ahead.clone(), Vec::new(), Vec::new());
-    let (going, going_syncs, left_alone) = (BTreeSet::new(), BTreeSet::new(), Vec::new());
-    let outrun = false;
+    let (going, going_syncs, outrun) = (BTreeSet::new(), BTreeSet::new(), false);
+    let (left_alone, drifted) = (Vec::new(), Vec::new());
     let mut work =
-        Work { cx, pass, redactor, served, owned, actions, problems, outrun, going, going_syncs, left_alone };
+        Work { cx, pass, redactor, served, owned, actions, problems, outrun, going, going_syncs, left_alone, drifted };
     let mut left = Left::default();
     let whole = work.stages(&plan, &mut left).await;
     drop(timing);
@@ -122,8 +127,11 @@ pub(super) async fn apply(
     } else {
         left.end(pass, plan.held(), &work.problems)
     };
-    let Work { actions, left_alone, owned, .. } = work;
-    Ok(Done { end, actions, kept: left.kept, left_alone, owned, record, rebuilt, lost, healthy })
+    let Work { mut actions, left_alone, owned, drifted, .. } = work;
+    let (drifted, found) = drift::found(pass, drifted);
+    actions.extend(found);
+    let end = if end == End::Succeeded && !drifted.is_empty() { End::Drifted } else { end };
+    Ok(Done { end, actions, kept: left.kept, left_alone, owned, record, rebuilt, lost, healthy, drifted })
 }
 
 impl Work<'_> {
@@ -147,6 +155,10 @@ impl Work<'_> {
                     // What Git asks for needs no word.
                     Apply::Leave(how) if step.desired.policy.ssa != Ssa::IfNotPresent => {
                         self.left_alone.push((step.desired.id.clone(), how.clone()));
+                    }
+                    Apply::Drifted(drift) => {
+                        let remembered = step.seen.as_ref().is_some_and(|found| found.remembered);
+                        self.drifted.push((step.desired.id.clone(), drift.clone(), remembered));
                     }
                     Apply::Leave(_) | Apply::Keep | Apply::WhenDefined => {}
                     Apply::Create | Apply::Configure | Apply::Revert(_) | Apply::Recreate(_) => {}
@@ -184,7 +196,7 @@ impl Work<'_> {
                 let (object, entry) = (&step.desired, self.owned.0.get(&step.desired.id));
                 let seen = observe::judge(self.cx, self.pass, &self.served, object, entry, self.redactor).await;
                 let seen = seen.judgement;
-                let apply = match decide::judge(object, entry, Some(&seen)) {
+                let apply = match decide::judge(object, entry, Some(&seen), self.pass.sync.spec.drift_mode().into()) {
                     // What waited for a stage that is done and is still not there cannot be judged in this pass.
                     Apply::WhenDefined => {
                         Apply::HoldBack(format!("{} ({}): its kind is not served yet", object.id, object.origin))

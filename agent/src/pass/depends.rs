@@ -56,7 +56,9 @@ pub(super) fn said(sync: &Sync) -> Option<Said> {
     let conditions = sync.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
     let ready = conditions.iter().find(|c| c.type_ == api::READY)?;
     let is_of_now = ready.observed_generation == sync.metadata.generation;
-    is_of_now.then(|| Said { is_true: ready.status == "True", reason: ready.reason.clone() })
+    // What only drifted, and is to stay so, was applied: whoever depends on it need not wait for a person.
+    let is_true = ready.status == "True" || ready.reason == api::DRIFT_DETECTED;
+    is_of_now.then(|| Said { is_true, reason: ready.reason.clone() })
 }
 
 /// Why nothing may be applied now, if so.

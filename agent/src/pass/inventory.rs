@@ -194,9 +194,9 @@ pub(super) async fn claim(
 
 /// Writes what the pass came to. What was read is recorded only by a pass that succeeded.
 pub(super) async fn settle(cx: &Context, pass: &Pass, done: Done, tree: Option<&Tree>) -> Result<Outcome, Failure> {
-    let Done { mut end, actions, kept, left_alone, owned, record, rebuilt, lost, healthy } = done;
+    let Done { mut end, actions, kept, left_alone, owned, record, rebuilt, lost, healthy, drifted } = done;
     let read = match (&end, tree) {
-        (End::Succeeded, Some(tree)) => {
+        (End::Succeeded | End::Drifted, Some(tree)) => {
             let paths = tree.read.iter().map(|r| (r.path.clone(), r.id.clone())).collect();
             let read = InventoryRead {
                 revision: pass.revision.name.clone(),
@@ -214,14 +214,24 @@ pub(super) async fn settle(cx: &Context, pass: &Pass, done: Done, tree: Option<&
         Ok(inventory) => Some(inventory),
         Err(failure) => {
             // What was applied is applied, and was claimed ahead: only that it is not recorded has to be said.
-            if matches!(end, End::Succeeded | End::Held(..)) {
+            if matches!(end, End::Succeeded | End::Drifted | End::Held(..)) {
                 end = End::Failed(Failure { reason: Reason::ReconciliationFailed, ..failure });
             }
             None
         }
     };
     let rebuilt = lost.map(|problem| problem.to_string());
-    Ok(Outcome { end, actions, kept, left_alone, inventory, rebuilt, healthy, unwatched: Vec::new() })
+    Ok(Outcome {
+        end,
+        actions,
+        kept,
+        left_alone,
+        inventory,
+        rebuilt,
+        healthy,
+        drifted: Some(drifted),
+        unwatched: Vec::new(),
+    })
 }
 
 /// Over what decides, besides the files, what a pass renders.

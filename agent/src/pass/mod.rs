@@ -7,6 +7,7 @@ mod apply;
 mod barrier;
 mod conclude;
 mod depends;
+pub mod drift;
 mod established;
 pub mod health;
 mod inventory;
@@ -216,6 +217,7 @@ async fn stages(cx: &Context, pass: &Pass) -> Result<Outcome, Failure> {
             observed: &observed,
             claims: &claims,
             prune: &prune,
+            on_drift: spec.drift_mode().into(),
             now: pass.started_at.as_second(),
         });
         claims.replace(&pass.key, &plan.inventory);

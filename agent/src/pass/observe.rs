@@ -21,7 +21,7 @@ use towline_plan::watched::Scope;
 
 use super::outcome::Failure;
 use super::{Context, Pass, verify};
-use crate::api::{Inventory, ResourceExt as _, Sync};
+use crate::api::{DriftMode, Inventory, ResourceExt as _, Sync};
 use crate::cluster::{Applied, CONCURRENT_REQUESTS, Listing, RequestError, Served, locked};
 
 /// How long the first list of a kind may take: 20,000 objects' metadata come in about 2 s.
@@ -44,10 +44,10 @@ pub(super) async fn observe(
     let ids = desired.iter().map(|d| &d.id).chain(left.iter().copied());
     let scopes: BTreeSet<Scope> = ids.map(|id| cx.watches.scope_of(id)).collect();
     let unserved = watch(cx, pass, served, &scopes).await;
-    if pass.look == Look::Listed {
+    if pass.look == Look::Listed && pass.sync.spec.drift_mode() != DriftMode::Disabled {
         verify::verify(cx, pass, served, &scopes).await;
     }
-    let verified = verified(cx, pass, desired);
+    let verified = verified(cx, pass, desired, owned);
     let unverified = desired.iter().filter(|d| !verified.contains_key(&d.id));
     let questions: Vec<_> = unverified
         .map(|object| async move {
@@ -127,13 +127,28 @@ fn not_served(served: &Served, kind: &GroupKind) -> String {
 
 /// The objects that need no request: found equal to Git before, and unmoved since. After a change of settings everything is
 /// asked anew.
-fn verified(cx: &Context, pass: &Pass, desired: &[Desired]) -> BTreeMap<ObjectId, Judgement> {
+fn verified(cx: &Context, pass: &Pass, desired: &[Desired], owned: &Owned) -> BTreeMap<ObjectId, Judgement> {
+    let mode = pass.sync.spec.drift_mode();
+    if mode == DriftMode::Disabled {
+        // What was applied as it is now is not looked at, whatever became of it.
+        let applied = desired.iter().filter(|d| is_applied(d, owned.0.get(&d.id)));
+        return applied.map(|d| (d.id.clone(), Judgement::Clean)).collect();
+    }
     if pass.look == Look::All {
         return BTreeMap::new();
     }
     let watched = locked(&cx.watches.watched);
-    let clean = desired.iter().filter(|d| watched.clean(&d.id, &d.digest).is_some());
-    clean.map(|d| (d.id.clone(), Judgement::Clean)).collect()
+    let known = |d: &Desired| match watched.clean(&d.id, &d.digest) {
+        Some(_) => Some(Judgement::Clean),
+        None if mode == DriftMode::Warn => watched.drift(&d.id, &d.digest).cloned(),
+        None => None,
+    };
+    desired.iter().filter_map(|d| Some((d.id.clone(), known(d)?))).collect()
+}
+
+/// Whether Git did not change since it was applied.
+fn is_applied(object: &Desired, entry: Option<&Entry>) -> bool {
+    entry.is_some_and(|entry| entry.digest.as_deref() == Some(&object.digest))
 }
 
 /// The Jobs and Pods that were seen to have run to their end.
@@ -179,7 +194,7 @@ pub(super) async fn judge(
         None => match cx.cluster.dry_run(served, object, known.is_some()).await {
             Ok(answer) => {
                 let judgement = compare(cx, pass, object, known.as_ref(), &answer);
-                detailed(cx, served, object, entry, judgement, redactor).await
+                detailed(cx, pass, served, object, entry, judgement, redactor).await
             }
             Err(error) if error.is_invalid() && object.policy.force => {
                 immutable(cx, pass, served, object, &error, redactor).await
@@ -248,7 +263,7 @@ fn left_alone(cx: &Context, pass: &Pass, object: &Desired, known: Option<&Live>)
 
 fn found(live: &Live) -> Found {
     let Live { uid, resource_version, last_writer, .. } = live.clone();
-    Found { uid, resource_version, last_writer, detail: None }
+    Found { uid, resource_version, last_writer, detail: None, remembered: false }
 }
 
 /// A dry-run that changes nothing answers with the live object to the byte; `known` is that object's metadata.
@@ -275,22 +290,42 @@ fn compare(cx: &Context, pass: &Pass, object: &Desired, known: Option<&Live>, an
     Judgement::Clean
 }
 
-/// What drifted, where Git did not change: only such objects are read as a whole.
+/// What drifted, where Git did not change: only such objects are read as a whole. What is to stay so is remembered, so that it
+/// is not asked about again.
 async fn detailed(
     cx: &Context,
+    pass: &Pass,
     served: &Served,
     object: &Desired,
     entry: Option<&Entry>,
     judgement: Judgement,
     redactor: &Redactor,
 ) -> Judgement {
-    let unchanged_in_git = entry.is_some_and(|entry| entry.digest.as_deref() == Some(&object.digest));
+    let stays = pass.sync.spec.drift_mode() == DriftMode::Warn;
     match judgement {
-        Judgement::Differs(found) if unchanged_in_git => {
+        Judgement::Differs(found) if is_applied(object, entry) => {
             // That it drifted is known; what cannot be told is left out.
-            let compared = cx.cluster.compared(served, object).await.ok().flatten();
-            let detail = compared.map(|(live, wanted)| Detail::of(&object.id, &live, &wanted, redactor));
-            Judgement::Differs(Found { detail, ..found })
+            let Some((live, seen, wanted)) = cx.cluster.compared(served, object).await.ok().flatten() else {
+                return Judgement::Differs(found);
+            };
+            let detail = Detail::of(&object.id, &seen, &wanted, redactor);
+            if stays && detail.fields.is_empty() {
+                // Only the record of who has what is another one: nothing is to be reported.
+                cx.watches.remember(&pass.key, &object.id, &object.digest, &live);
+                return Judgement::Clean;
+            }
+            let found = Found { detail: Some(detail), ..found };
+            if stays {
+                cx.watches.remember_drift(&pass.key, &object.id, &object.digest, &live, found.clone());
+            }
+            Judgement::Differs(found)
+        }
+        Judgement::Absent if stays && is_applied(object, entry) => {
+            let mut watched = locked(&cx.watches.watched);
+            if watched.is_synced(&cx.watches.scope_of(&object.id)) {
+                watched.remember_absence(&pass.key, &object.id, &object.digest);
+            }
+            Judgement::Absent
         }
         judgement => judgement,
     }

@@ -17,6 +17,8 @@ pub enum Deed {
     Configured,
     /// Put back as Git says: what had happened to it.
     Reverted(Drift),
+    /// Changed by others and left so: what had happened to it.
+    Drifted(Drift),
     /// Deleted and created anew, because its fields could not be changed: why.
     Recreated(String),
     Deleted,
@@ -32,6 +34,7 @@ impl Deed {
             Self::Created => "created",
             Self::Configured => "configured",
             Self::Reverted(_) => "reverted",
+            Self::Drifted(_) => "drifted",
             Self::Recreated(_) => "recreated",
             Self::Deleted => "deleted",
             Self::Skipped(_) => "skipped",
@@ -145,6 +148,8 @@ pub enum End {
     /// What the Sync reads is what it read at its last successful pass.
     Untouched,
     Succeeded,
+    /// Done, and objects that Git did not change stay as others changed them.
+    Drifted,
     /// Nothing failed, and something has to happen before the pass can go on: it runs again when that moves.
     Waiting(Vec<Wait>),
     /// Applied, and the deletions are held: why, and which.
@@ -163,6 +168,7 @@ impl End {
         match self {
             Self::Untouched => "untouched",
             Self::Succeeded => "succeeded",
+            Self::Drifted => "drifted",
             Self::Waiting(_) => "waiting",
             Self::Held(..) => "held",
             Self::Failed(_) => "failed",
@@ -181,7 +187,7 @@ impl End {
     #[must_use]
     pub fn is_applied(&self) -> bool {
         match self {
-            Self::Untouched | Self::Succeeded | Self::Held(..) => true,
+            Self::Untouched | Self::Succeeded | Self::Drifted | Self::Held(..) => true,
             Self::Waiting(waits) => !waits.iter().any(|wait| matches!(wait, Wait::Dependencies(_))),
             Self::Failed(_) | Self::Superseded | Self::Left(_) => false,
         }
@@ -203,6 +209,8 @@ pub struct Outcome {
     pub rebuilt: Option<String>,
     /// What the Healthy condition says of it, where the pass looked.
     pub healthy: Option<Verdict>,
+    /// Objects that stay as others changed them, where the pass looked.
+    pub drifted: Option<Vec<(ObjectId, Drift)>>,
     /// Kinds in use that cannot be watched, and why: drift of these is found at the interval only.
     pub unwatched: Vec<(GroupKind, String)>,
 }
@@ -219,6 +227,7 @@ impl Outcome {
             inventory: None,
             rebuilt: None,
             healthy: None,
+            drifted: None,
             unwatched,
         }
     }

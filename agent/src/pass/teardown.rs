@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use towline_plan::check::{Ceiling, check};
-use towline_plan::decide::{Situation, decide};
+use towline_plan::decide::{OnDrift, Situation, decide};
 use towline_plan::naming::list;
 use towline_plan::observed::{Observed, Seen};
 use towline_plan::part::PruneRules;
@@ -46,6 +46,7 @@ pub(super) async fn teardown(cx: &Context, pass: &Pass) -> Result<Outcome, Failu
         observed: &observed,
         claims: &locked(&cx.claims),
         prune: &rules,
+        on_drift: OnDrift::default(),
         now: pass.started_at.as_second(),
     });
     // A person said that all of it goes: only a ceiling that somebody wrote down says otherwise.

@@ -118,6 +118,7 @@ pub(super) fn is_write(apply: &Apply) -> bool {
         Apply::AwaitEnd
         | Apply::Keep
         | Apply::Leave(_)
+        | Apply::Drifted(_)
         | Apply::WhenDefined
         | Apply::Refuse(_)
         | Apply::Conflict(_)

@@ -29,12 +29,18 @@ pub fn notes(pass: &Pass, outcome: &Outcome) -> Vec<Note> {
         let (reason, text) = ("InventoryRebuilt".to_owned(), rebuilt_text(problem));
         notes.push(Note { kind: cluster::EventKind::Warning, reason, text });
     }
-    if !outcome.actions.is_empty() {
-        let deeds = list(outcome.actions.iter().map(describe));
-        let only_drift = outcome.actions.iter().all(|a| matches!(a.deed, Deed::Reverted(_)));
+    let (drifted, done): (Vec<&Action>, Vec<&Action>) =
+        outcome.actions.iter().partition(|action| matches!(action.deed, Deed::Drifted(_)));
+    if !drifted.is_empty() {
+        let text = format!("{revision}: {}", list(drifted.iter().map(|action| describe(action))));
+        notes.push(Note { kind: cluster::EventKind::Warning, reason: api::DRIFT_DETECTED.to_owned(), text });
+    }
+    if !done.is_empty() {
+        let deeds = list(done.iter().map(|action| describe(action)));
+        let only_drift = done.iter().all(|a| matches!(a.deed, Deed::Reverted(_)));
         let reason = if only_drift { "DriftReverted" } else { "ReconciliationSucceeded" };
         let (reason, text) = match &outcome.end {
-            End::Untouched | End::Succeeded | End::Left(_) => (reason, format!("{revision}: {deeds}")),
+            End::Untouched | End::Succeeded | End::Drifted | End::Left(_) => (reason, format!("{revision}: {deeds}")),
             End::Waiting(_) | End::Held(..) | End::Failed(_) | End::Superseded => {
                 ("Progressing", format!("{revision}, in part: {deeds}"))
             }
@@ -70,6 +76,7 @@ pub(super) fn rebuilt_text(problem: &str) -> String {
 pub(super) fn describe(action: &Action) -> String {
     match &action.deed {
         Deed::Reverted(drift) => format!("{} reverted: {drift}", action.id),
+        Deed::Drifted(drift) => format!("{} drifted and is left so: {drift}", action.id),
         Deed::Recreated(why) => format!("{} recreated: {why}", action.id),
         Deed::Skipped(why) => format!("{} skipped: {why}", action.id),
         deed => format!("{} {}", action.id, deed.word()),

@@ -8,14 +8,25 @@ use towline_plan::naming::list;
 use towline_plan::object::{GroupKind, ObjectId};
 use towline_plan::wait::Wait;
 
-use crate::api::{self, ConditionStatus, Verdict};
-use crate::pass::{End, Outcome, Pass};
+use crate::api::{self, ConditionStatus, DriftMode, Verdict};
+use crate::pass::{End, Outcome, Pass, drift};
 
 /// The reason and message of the Ready condition.
 #[must_use]
 pub fn ready(pass: &Pass, outcome: &Outcome) -> Verdict {
     let revision = &pass.revision.name;
     let (status, reason, message) = match &outcome.end {
+        // Nothing was looked at, and nothing has become of what was found.
+        End::Untouched if drift::said(&pass.sync).is_some() => {
+            let said = drift::said(&pass.sync).unwrap_or_default();
+            (ConditionStatus::False, api::DRIFT_DETECTED, format!("{revision} is applied; {said}"))
+        }
+        End::Drifted => {
+            let drifted = drift::in_words(outcome.drifted.as_deref().unwrap_or_default());
+            let left = left("not applied", &outcome.left_alone) + &left("left in place", &outcome.kept);
+            let unwatched = unwatched(&outcome.unwatched);
+            (ConditionStatus::False, api::DRIFT_DETECTED, format!("{revision} is applied; {drifted}{left}{unwatched}"))
+        }
         End::Untouched => (
             ConditionStatus::True,
             "ReconciliationSucceeded",
@@ -24,7 +35,11 @@ pub fn ready(pass: &Pass, outcome: &Outcome) -> Verdict {
         End::Succeeded => {
             let left = left("not applied", &outcome.left_alone) + &left("left in place", &outcome.kept);
             let unwatched = unwatched(&outcome.unwatched);
-            (ConditionStatus::True, "ReconciliationSucceeded", format!("Applied revision: {revision}{left}{unwatched}"))
+            (
+                ConditionStatus::True,
+                "ReconciliationSucceeded",
+                format!("Applied revision: {revision}{left}{unwatched}{}", unsought(pass)),
+            )
         }
         End::Held(held, objects) => (ConditionStatus::False, "PruneHeld", held_text(pass, held, objects)),
         End::Failed(failure) => (ConditionStatus::False, failure.reason.as_str(), failure.message.clone()),
@@ -37,6 +52,14 @@ pub fn ready(pass: &Pass, outcome: &Outcome) -> Verdict {
         }
     };
     Verdict { status, reason: reason.to_owned(), message }
+}
+
+/// What was not looked for is not claimed to be as Git says.
+fn unsought(pass: &Pass) -> &'static str {
+    match pass.sync.spec.drift_mode() {
+        DriftMode::Disabled => "; drift is not looked for (driftDetection.mode: disabled)",
+        DriftMode::Enabled | DriftMode::Warn => "",
+    }
 }
 
 /// What a pass waits for, in words.

@@ -24,6 +24,7 @@ pub fn changes(
     let mut kinds = vec![
         (EventKind::Applied, of(|d| matches!(d, Deed::Created | Deed::Configured | Deed::Recreated(_)))),
         (EventKind::DriftReverted, of(|d| matches!(d, Deed::Reverted(_)))),
+        (EventKind::DriftDetected, of(|d| matches!(d, Deed::Drifted(_)))),
         (EventKind::Pruned, of(|d| matches!(d, Deed::Deleted | Deed::Skipped(_)))),
     ];
     kinds.retain(|(_, actions)| !actions.is_empty());
@@ -32,7 +33,7 @@ pub fn changes(
         End::Held(..) => kinds.push((EventKind::PruneHeld, Vec::new())),
         // That objects stay is worth a report: somebody may have meant otherwise.
         End::Left(why) if why.is_some() || !outcome.kept.is_empty() => kinds.push((EventKind::PruneHeld, Vec::new())),
-        End::Untouched | End::Succeeded | End::Waiting(_) | End::Superseded | End::Left(_) => {}
+        End::Untouched | End::Succeeded | End::Drifted | End::Waiting(_) | End::Superseded | End::Left(_) => {}
     }
     if outcome.rebuilt.is_some() {
         kinds.push((EventKind::InventoryRebuilt, Vec::new()));
@@ -130,7 +131,7 @@ pub fn sync_status(
 /// Names of the fields that drifted; no values.
 fn fields(action: &Action) -> Vec<String> {
     match &action.deed {
-        Deed::Reverted(drift) => drift.fields.clone(),
+        Deed::Reverted(drift) | Deed::Drifted(drift) => drift.fields.clone(),
         Deed::Created | Deed::Configured | Deed::Recreated(_) | Deed::Deleted | Deed::Skipped(_) => Vec::new(),
     }
 }

@@ -8,9 +8,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::ready::{ready, waiting_reason};
 use super::standing;
 use crate::api::{
-    self, ConditionStatus, Conditions, HistoryEntry, InventoryReference, ResourceExt as _, SyncStatus, Verdict,
+    self, ConditionStatus, Conditions, DriftMode, HistoryEntry, InventoryReference, ResourceExt as _, SyncStatus,
+    Verdict,
 };
-use crate::pass::{Action, End, Failure, Outcome, Pass};
+use crate::pass::{Action, End, Failure, Outcome, Pass, drift};
 
 /// History entries kept in a status, as Flux keeps them.
 const HISTORY_MAX: usize = 10;
@@ -40,18 +41,20 @@ pub fn status(pass: &Pass, outcome: &Outcome, now: Timestamp) -> SyncStatus {
             conditions.clear(api::RECONCILING);
             conditions.set(api::STALLED, follow_up(&verdict.reason), generation, now);
         }
-        End::Untouched | End::Succeeded | End::Superseded | End::Left(_) => {
+        End::Untouched | End::Succeeded | End::Drifted | End::Superseded | End::Left(_) => {
             conditions.clear(api::RECONCILING);
             conditions.clear(api::STALLED);
         }
     }
     let reason = verdict.reason.clone();
     conditions.set(api::READY, verdict, generation, now);
+    drifted(&mut conditions, pass, outcome, now);
     standing::stand(&mut conditions, &pass.sync, pass.fights.as_deref(), outcome.healthy.clone(), now);
+    let is_as_git_says = conditions.get(api::DRIFTED).is_none();
     status.conditions = conditions.0;
     status.observed_generation = generation;
     let revision = Some(pass.revision.name.clone());
-    if matches!(outcome.end, End::Untouched | End::Succeeded) {
+    if matches!(outcome.end, End::Untouched | End::Succeeded) && is_as_git_says {
         status.last_applied_revision.clone_from(&revision);
     }
     if let Some(inventory) = &outcome.inventory {
@@ -75,6 +78,20 @@ pub fn status(pass: &Pass, outcome: &Outcome, now: Timestamp) -> SyncStatus {
     status
 }
 
+/// What stays as others changed it. A pass that did not look leaves standing what was found.
+fn drifted(conditions: &mut Conditions, pass: &Pass, outcome: &Outcome, now: Timestamp) {
+    match outcome.drifted.as_deref() {
+        Some([]) => conditions.clear(api::DRIFTED),
+        _ if pass.sync.spec.drift_mode() != DriftMode::Warn => conditions.clear(api::DRIFTED),
+        None => {}
+        Some(drifted) => {
+            let (reason, message) = (api::DRIFT_DETECTED.to_owned(), drift::in_words(drifted));
+            let verdict = Verdict { status: ConditionStatus::True, reason, message };
+            conditions.set(api::DRIFTED, verdict, pass.sync.metadata.generation, now);
+        }
+    }
+}
+
 /// The same again counts up and moves the time; anything else is a new line.
 fn remember(history: &mut Vec<HistoryEntry>, entry: HistoryEntry) {
     let same =
@@ -95,7 +112,7 @@ fn remember(history: &mut Vec<HistoryEntry>, entry: HistoryEntry) {
 #[must_use]
 pub fn summary(actions: &[Action]) -> String {
     let count = |word: &str| actions.iter().filter(|a| a.deed.word() == word).count();
-    let words = ["created", "configured", "recreated", "reverted", "deleted", "skipped"];
+    let words = ["created", "configured", "recreated", "reverted", "drifted", "deleted", "skipped"];
     let counted: Vec<_> = words.iter().map(|w| (count(w), w)).filter(|(n, _)| *n > 0).collect();
     match counted.is_empty() {
         true => "nothing changed".to_owned(),

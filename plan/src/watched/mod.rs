@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::health::Health;
 use crate::object::{ObjectId, SyncKey};
-use crate::observed::Live;
+use crate::observed::{Found, Judgement, Live};
 use verdict::{Verdict, is_newer};
 
 /// An object as a watch shows it.
@@ -110,7 +110,9 @@ impl Watched {
         let gone = self
             .verdicts
             .iter_mut()
-            .filter(|(id, v)| scope.covers(id) && !watch.objects.contains_key(*id) && !v.newer_than_list);
+            .filter(|(id, v)| scope.covers(id) && !watch.objects.contains_key(*id) && !v.newer_than_list)
+            // That it is not there is known.
+            .filter(|(_, v)| v.left.as_deref() != Some(&Judgement::Absent));
         news.drifted.extend(gone.filter_map(|(_, verdict)| verdict.mark()));
         match was_synced {
             true => news,
@@ -309,7 +311,7 @@ impl Watched {
                 verdict.is_none_or(seen).then(|| shown.health.as_deref().cloned().unwrap_or_else(Health::exists))
             }
             // Applied a moment ago, and not shown yet.
-            None if verdict.is_some_and(|verdict| !verdict.drifted) => None,
+            None if verdict.is_some_and(|verdict| !verdict.drifted && verdict.left.is_none()) => None,
             None => Some(Health::absent()),
         }
     }
@@ -360,6 +362,41 @@ impl Watched {
         self.remember(sync, id, "", live);
     }
 
+    /// Remembers that `live` is not what `digest` wants, how, and that it stays so. Answers as [`Self::remember`] does.
+    pub fn remember_drift(&mut self, sync: &SyncKey, id: &ObjectId, digest: &str, live: &Live, found: Found) -> bool {
+        let moved = self.remember(sync, id, digest, live);
+        if let Some(verdict) = self.verdicts.get_mut(id) {
+            verdict.left = Some(Box::new(Judgement::Differs(Found { remembered: true, ..found })));
+        }
+        moved
+    }
+
+    /// Remembers that what `digest` wants is not there, and stays away. It is news when it comes.
+    pub fn remember_absence(&mut self, sync: &SyncKey, id: &ObjectId, digest: &str) {
+        if self.live(id).is_some() {
+            return;
+        }
+        let left = Some(Box::new(Judgement::Absent));
+        let (uid, resource_version) = (String::new(), self.verdicts.get(id).map(|v| v.resource_version.clone()));
+        let verdict = Verdict {
+            sync: sync.clone(),
+            digest: digest.to_owned(),
+            uid,
+            fingerprint: 0,
+            resource_version: resource_version.unwrap_or_else(|| "0".to_owned()),
+            left,
+            drifted: false,
+            newer_than_list: true,
+        };
+        self.verdicts.insert(id.clone(), verdict);
+    }
+
+    /// How an object is known to differ from what `digest` wants, with no request made.
+    #[must_use]
+    pub fn drift(&self, id: &ObjectId, digest: &str) -> Option<&Judgement> {
+        self.verdicts.get(id).filter(|v| !v.drifted && v.digest == digest)?.left.as_deref()
+    }
+
     /// Compares a Sync's verdicts about a scope with a complete list of what the scope has of it. What is not as it was found
     /// has to be judged anew.
     pub fn verify<'a>(
@@ -404,7 +441,7 @@ impl Watched {
     /// The uid of an object that is known to be what `digest` wants, with no request made.
     #[must_use]
     pub fn clean(&self, id: &ObjectId, digest: &str) -> Option<&str> {
-        self.verdicts.get(id).filter(|v| !v.drifted && v.digest == digest).map(|v| v.uid.as_str())
+        self.verdicts.get(id).filter(|v| !v.drifted && v.left.is_none() && v.digest == digest).map(|v| v.uid.as_str())
     }
 }
 

@@ -1,7 +1,7 @@
 //! "This live object is what this digest wants", and when that ends.
 
 use crate::object::SyncKey;
-use crate::observed::Live;
+use crate::observed::{Judgement, Live};
 
 /// What was found of one object.
 #[derive(Debug)]
@@ -11,6 +11,8 @@ pub(super) struct Verdict {
     pub(super) uid: String,
     pub(super) fingerprint: u64,
     pub(super) resource_version: String,
+    /// What was found is not what the digest wants, and stays so: how it differs, or that it is not there.
+    pub(super) left: Option<Box<Judgement>>,
     pub(super) drifted: bool,
     /// Recorded since the list under way began: that list may not know the object yet.
     pub(super) newer_than_list: bool,
@@ -24,6 +26,7 @@ impl Verdict {
             uid: live.uid.clone(),
             fingerprint: live.fingerprint,
             resource_version: live.resource_version.clone(),
+            left: None,
             drifted: false,
             newer_than_list: true,
         }

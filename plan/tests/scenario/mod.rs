@@ -12,7 +12,7 @@ use std::path::Path;
 use serde::Deserialize;
 use towline_plan::check::{Ceiling, check};
 use towline_plan::claims::Claims;
-use towline_plan::decide::{Situation, decide};
+use towline_plan::decide::{OnDrift, Situation, decide};
 use towline_plan::desired::{self, Desired, Kinds};
 use towline_plan::inventory::{Entry, Inventory, State};
 use towline_plan::manifest::{self, Mistake};
@@ -35,6 +35,8 @@ struct Settings {
     /// The digest of a rebuilt inventory nobody has accepted.
     rebuilt: Option<String>,
     target_namespace: Option<String>,
+    /// `warn` or `disabled`.
+    drift_detection: Option<String>,
     /// Seconds: when the pass runs.
     now: i64,
 }
@@ -49,6 +51,7 @@ impl Default for Settings {
             max_deletions: None,
             rebuilt: None,
             target_namespace: None,
+            drift_detection: None,
             now: 1_000,
         }
     }
@@ -108,6 +111,12 @@ impl Scenario {
             observed: &observed,
             claims: &self.claims(),
             prune: &PruneRules { enabled: self.settings.prune, allow_kinds: self.settings.allow_kinds.clone() },
+            on_drift: match self.settings.drift_detection.as_deref() {
+                None => OnDrift::Revert,
+                Some("warn") => OnDrift::Warn,
+                Some("disabled") => OnDrift::Disregard,
+                Some(other) => panic!("driftDetection is warn or disabled, not {other}"),
+            },
             now: self.settings.now,
         });
         let ceiling = match self.settings.max_deletions.as_deref() {

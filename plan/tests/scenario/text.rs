@@ -76,6 +76,7 @@ pub(crate) fn judgement(id: &ObjectId, says: &str) -> Judgement {
         resource_version: "1".to_owned(),
         last_writer: by.strip_prefix("by ").map(|manager| Writer { manager: manager.to_owned(), at: None }),
         detail: None,
+        remembered: false,
     };
     match says.split_once(' ').unwrap_or((says, "")) {
         ("clean", "") => Judgement::Clean,

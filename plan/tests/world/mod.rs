@@ -172,6 +172,7 @@ impl World {
             inventory: &self.inventory,
             observed: &observed,
             claims,
+            on_drift: Default::default(),
             prune: &PruneRules { enabled: true, allow_kinds: vec!["Namespace".to_owned()] },
             now: self.now,
             desired,
@@ -193,6 +194,7 @@ impl World {
                 uid: "u".to_owned(),
                 resource_version: "1".to_owned(),
                 last_writer: None,
+                remembered: false,
                 detail: None,
             }),
         };
