@@ -4,8 +4,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a scenario that cannot be read fails its test")]
 
+mod folders;
+
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -16,28 +18,7 @@ use towline_plan::tree::{File, Tree};
 
 #[test]
 fn every_scenario_gives_its_judgement() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/health");
-    let mut folders: Vec<PathBuf> = fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path()).collect();
-    folders.retain(|path| path.is_dir());
-    folders.sort();
-    assert!(folders.len() >= 30, "only {} scenarios were found", folders.len());
-    let update = std::env::var_os("UPDATE_SCENARIOS").is_some();
-    let failures: Vec<String> = folders.iter().filter_map(|folder| failure(folder, update)).collect();
-    assert!(failures.is_empty(), "{}\n(UPDATE_SCENARIOS=1 accepts this)", failures.join("\n"));
-}
-
-fn failure(folder: &Path, update: bool) -> Option<String> {
-    let actual = judgement(folder);
-    let file = folder.join("health.txt");
-    let expected = fs::read_to_string(&file).unwrap_or_default();
-    if actual == expected {
-        return None;
-    }
-    if update {
-        fs::write(&file, actual).unwrap();
-        return None;
-    }
-    Some(format!("=== {}\n--- expected\n{expected}--- actual\n{actual}", folder.display()))
+    folders::check("health", 100, "health.txt", judgement);
 }
 
 fn judgement(folder: &Path) -> String {
