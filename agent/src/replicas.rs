@@ -175,6 +175,9 @@ impl Replica {
         self.sent.insert(now, sent);
         let abandoned = self.members.abandoned(sent).into_iter();
         let abandoned: Vec<_> = abandoned.filter_map(|name| self.seen.get_key_value(&name)).map(owned).collect();
+        // One at a time, and another one each time: together they could take longer than the Lease lasts.
+        let turn = usize::try_from(now.as_second()).unwrap_or_default() % abandoned.len().max(1);
+        let abandoned = abandoned.into_iter().nth(turn);
         let leases = self.leases.clone();
         Box::pin(async move {
             let renewed = leases.renew(now).await;
@@ -182,8 +185,8 @@ impl Replica {
             if let Err(error) = renewed {
                 tracing::warn!(error = %chain(&error), "failed to renew this replica's Lease; it is tried again");
             }
-            for (name, seen) in abandoned.iter().filter(|_| ok) {
-                match leases.clear(name, seen).await {
+            if let Some((name, seen)) = abandoned.filter(|_| ok) {
+                match leases.clear(&name, &seen).await {
                     Ok(()) => tracing::info!(lease = name, "cleared away the Lease of a replica that is gone"),
                     Err(error) => tracing::warn!(error = %chain(&error), "a Lease nobody renews stays for now"),
                 }

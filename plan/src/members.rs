@@ -101,19 +101,24 @@ pub struct Sighting {
     /// Another one after each renewal.
     pub renewal: String,
     pub lease: Duration,
+    /// Its replica has given it up and writes nothing any more.
+    pub released: bool,
 }
 
 #[derive(Debug, Clone)]
 struct Other {
     renewal: String,
     lease: Duration,
+    released: bool,
+    /// The Lease was deleted.
+    gone: bool,
     /// When this machine saw it change last.
     changed: Uptime,
 }
 
 impl Other {
     fn is_alive(&self, now: Uptime) -> bool {
-        now < self.changed + self.lease
+        !self.released && now < self.changed + self.lease
     }
 }
 
@@ -145,7 +150,7 @@ impl Members {
 
     /// The watch shows a Lease. Own ones come by [`Members::renewed`].
     pub fn seen(&mut self, sighting: Sighting, now: Uptime) {
-        let Sighting { name, pod, renewal, lease } = sighting;
+        let Sighting { name, pod, renewal, lease, released } = sighting;
         if name == self.own {
             return;
         }
@@ -153,17 +158,24 @@ impl Members {
             self.predecessors.insert(name);
             return;
         }
-        if self.others.get(&name).is_none_or(|other| other.renewal != renewal) {
-            self.others.insert(name, Other { renewal, lease, changed: now });
+        // Those that went and would not be alive any more need not be remembered.
+        self.others.retain(|_, other| !other.gone || other.is_alive(now));
+        match self.others.get_mut(&name) {
+            Some(other) if other.renewal == renewal => (other.released, other.gone) = (released, false),
+            _ => drop(self.others.insert(name, Other { renewal, lease, released, gone: false, changed: now })),
         }
     }
 
-    /// The watch shows that a Lease was deleted: its replica has released it, or was dead for long.
+    /// The watch shows that a Lease was deleted. One that was not released may be deleted by hand: its replica does not know yet,
+    /// and may write as long as if it were there.
     pub fn gone(&mut self, name: &str) {
         if name == self.own {
             self.held = None;
         }
-        self.others.remove(name);
+        match self.others.get_mut(name) {
+            Some(other) if !other.released => other.gone = true,
+            _ => drop(self.others.remove(name)),
+        }
         self.predecessors.remove(name);
     }
 
@@ -236,7 +248,7 @@ impl Members {
     /// Leases nobody renews any more and nobody waits for: to be deleted.
     #[must_use]
     pub fn abandoned(&self, now: Uptime) -> Vec<String> {
-        let dead = self.others.iter().filter(|(_, other)| other.changed + other.lease * 2 <= now);
+        let dead = self.others.iter().filter(|(_, other)| !other.gone && other.changed + other.lease * 2 <= now);
         dead.map(|(name, _)| name).chain(&self.predecessors).cloned().collect()
     }
 

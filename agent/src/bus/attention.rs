@@ -136,7 +136,9 @@ impl Attention {
             }
             Refusal::Publish { subject } => {
                 if let Some(answered) = self.wanted.question_refused(&subject, now) {
-                    self.granted(&answered);
+                    // The subscription stands; what was missed before it cannot be had.
+                    let reason = format!("the last event cannot be asked for: {text}");
+                    self.news.put(BusEvent::Unsubscribable { interest: answered.interest, reason });
                 }
                 self.denied(text.to_owned(), now);
             }

@@ -112,6 +112,11 @@ impl Leases {
     /// A failed request; that it was gone already is none.
     pub async fn release(&self) -> Result<(), RequestError> {
         let name = &self.settings.name;
+        // Nobody holds it: one that is deleted by hand does not say so, and its replica still writes.
+        let patch = Patch::Merge(json!({ "spec": { "holderIdentity": "" } }));
+        let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+        let mark = self.api.patch_metadata(name, &params, &patch);
+        found(self.in_time(|| format!("giving up Lease {name}"), mark).await)?;
         let params = DeleteParams::default();
         let request = self.api.delete(name, &params);
         found(self.in_time(|| format!("releasing Lease {name}"), request).await)
@@ -197,12 +202,14 @@ fn seen(lease: &Lease) -> Seen {
     let spec = lease.spec.clone().unwrap_or_default();
     let seconds = spec.lease_duration_seconds.and_then(|seconds| u64::try_from(seconds).ok()).unwrap_or_default();
     let renewed = spec.renew_time.map(|time| time.0);
+    let released = spec.holder_identity.as_deref() == Some("");
     Seen {
         sighting: Sighting {
             name: lease.name_any(),
             pod: lease.annotations().get(ANNOTATION_POD).cloned(),
             renewal: renewed.map(|time| time.to_string()).unwrap_or_default(),
             lease: Duration::from_secs(seconds),
+            released,
         },
         renewed,
         exactly: Exactly { uid: lease.uid(), resource_version: lease.resource_version() },

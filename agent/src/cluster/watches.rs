@@ -238,6 +238,7 @@ impl Watches {
     pub fn forget_sync(&self, sync: &SyncKey) {
         locked(&self.shared.rules).remove(sync);
         self.release(sync, |_| false);
+        self.expect_nothing(sync);
         locked(&self.watched).forget_sync(sync);
     }
 

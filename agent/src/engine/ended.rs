@@ -71,19 +71,23 @@ impl Engine {
             // As long as that is not said, nobody else can rely on it.
             End::Untouched | End::Succeeded | End::Drifted if unwritten => Ended::Failed { retryable: true },
             End::Untouched | End::Succeeded | End::Drifted => Ended::Succeeded,
+            End::Held(..) if unwritten => Ended::Failed { retryable: true },
             // Held until somebody acts, which wakes it; looked at again at the interval.
-            End::Held(..) => Ended::Failed { retryable: false },
+            End::Held(..) => Ended::Held,
             // It ends when somebody changes one of them, who is one this Sync depends on.
             End::Failed(Failure { reason: Reason::DependencyCycle, .. }) => {
-                Ended::Waiting { bounded: false, blind: false }
+                Ended::Waiting { bounded: false, blind: unwritten, looked: false }
             }
-            End::Failed(Failure { reason: Reason::HealthCheckFailed, .. }) => Ended::Overdue,
+            End::Failed(Failure { reason: Reason::HealthCheckFailed | Reason::TerminationTimeout, .. }) => {
+                Ended::Overdue
+            }
             End::Failed(Failure { reason: Reason::Outrun, .. }) => Ended::Outrun,
-            End::Failed(failure) => Ended::Failed { retryable: failure.retryable },
+            End::Failed(failure) => Ended::Failed { retryable: failure.retryable || unwritten },
             End::Waiting(waits) => Ended::Waiting {
                 bounded: waits.iter().any(Wait::is_bounded),
-                // What cannot be watched is read again.
-                blind: waits.iter().any(|wait| matches!(wait, Wait::Unwatched(_))),
+                // What cannot be watched is read again; what could not be said is said again.
+                blind: unwritten || waits.iter().any(|wait| matches!(wait, Wait::Unwatched(_))),
+                looked: !waits.iter().any(|wait| matches!(wait, Wait::Dependencies(_))),
             },
             End::Superseded => Ended::Superseded,
             // It is there until whoever else holds it lets go.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::api::ResourceExt as _;
 use jiff::Timestamp;
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 use towline_daemon::error::chain;
 use towline_plan::object::{ObjectId, SyncKey};
 use towline_plan::schedule::sync::Trigger;
@@ -92,7 +93,10 @@ pub(super) async fn run(job: Job, context: Context, turns: Turns, reporting: Rep
                 true => {
                     let _timing = context.metrics.time_pass();
                     let outcome = match hold(&context, &mut pass).await {
-                        Ok(()) => Box::pin(in_time(&context, &pass)).await,
+                        Ok(()) => {
+                            let timeout = pass.sync.spec.timeout.into();
+                            Box::pin(in_time(timeout, &pass.halt, pass::run(&context, &pass))).await
+                        }
                         Err(error) => Outcome::failed(Failure::from(error)),
                     };
                     // Whatever it was cut short by then, it is no longer this replica's to say.
@@ -138,20 +142,26 @@ pub(super) async fn finish(
 }
 
 /// A pass that takes too long is cut short where it stands; what it did is in its outcome.
-async fn in_time(context: &Context, pass: &Pass) -> Outcome {
-    let timeout: std::time::Duration = pass.sync.spec.timeout.into();
+async fn in_time(
+    timeout: std::time::Duration,
+    halt: &CancellationToken,
+    pass: impl Future<Output = Outcome>,
+) -> Outcome {
     // Caught here already, so that it is reported as any failure is.
     let run = async {
-        let outcome = caught(pass::run(context, pass)).await;
+        let outcome = caught(pass).await;
         outcome.unwrap_or_else(|problem| Outcome::failed(Failure::reconciliation(problem)))
     };
     let mut run = std::pin::pin!(run);
     tokio::select! {
         outcome = &mut run => return outcome,
-        () = tokio::time::sleep(timeout) => pass.halt.cancel(),
+        () = tokio::time::sleep(timeout) => {}
     }
+    // One that is called off and ends its last request is nobody's failure.
+    let is_called_off = halt.is_cancelled();
+    halt.cancel();
     let mut outcome = run.await;
-    if outcome.end == End::Superseded {
+    if outcome.end == End::Superseded && !is_called_off {
         let message = format!("not done within spec.timeout ({} s)", timeout.as_secs_f64());
         outcome.end = End::Failed(Failure { reason: Reason::Timeout, message, retryable: true });
     }
@@ -361,5 +371,37 @@ pub(super) fn unready(sync: &Sync, why: &Why, now: Timestamp) -> SyncStatus {
     conditions.set(api::READY, verdict(api::ConditionStatus::False), generation, now);
     status.conditions = conditions.0;
     status.observed_generation = generation;
+    // Whoever asks for a pass is told why there is none.
+    if let Some(requested) = sync.annotations().get(api::REQUESTED_AT) {
+        status.last_handled_reconcile_at = Some(requested.clone());
+    }
     status
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_pass_that_takes_too_long_is_a_failure_and_one_that_was_called_off_is_none() {
+        let timeout = Duration::from_millis(1);
+        let halt = CancellationToken::new();
+        let halted = halt.clone();
+        let run = async move {
+            halted.cancelled().await;
+            Outcome::stopped(End::Superseded, None)
+        };
+        let End::Failed(failure) = in_time(timeout, &halt, run).await.end else { panic!("it is in time") };
+        assert_eq!(failure.reason, Reason::Timeout);
+        // A newer revision has come, and the last request takes its time.
+        let halt = CancellationToken::new();
+        halt.cancel();
+        let run = async {
+            tokio::time::sleep(20 * timeout).await;
+            Outcome::stopped(End::Superseded, None)
+        };
+        assert_eq!(in_time(timeout, &halt, run).await.end, End::Superseded);
+    }
 }

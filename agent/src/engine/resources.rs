@@ -19,7 +19,13 @@ impl Engine {
         match event {
             ResourceEvent::Source(scope, change) => match change {
                 Change::Applied(source) => self.source_applied(source, at),
-                Change::Gone(source) => self.source_gone(&key(&source)),
+                Change::Gone(source) => {
+                    let key = key(&source);
+                    // Another one may have taken its place already.
+                    if self.sources.get(&key).is_none_or(|known| known.object.uid() == source.uid()) {
+                        self.source_gone(&key);
+                    }
+                }
                 Change::Listed(sources) => {
                     for gone in missing(self.sources.keys(), &scope, &sources) {
                         self.source_gone(&gone);
@@ -30,7 +36,12 @@ impl Engine {
             },
             ResourceEvent::Sync(scope, change) => match change {
                 Change::Applied(sync) => self.sync_applied(sync, at, actions),
-                Change::Gone(sync) => self.sync_gone(&key(&sync), actions),
+                Change::Gone(sync) => {
+                    let key = key(&sync);
+                    if self.syncs.get(&key).is_none_or(|known| known.object.uid() == sync.uid()) {
+                        self.sync_gone(&key, actions);
+                    }
+                }
                 Change::Listed(syncs) => {
                     for gone in missing(self.syncs.keys(), &scope, &syncs) {
                         self.sync_gone(&gone, actions);
@@ -43,7 +54,6 @@ impl Engine {
                 Change::Applied(inventory) => self.inventory_applied(inventory),
                 Change::Gone(inventory) => {
                     let key = key(&inventory);
-                    // Another one may have taken its place already.
                     if self.inventories.get(&key).is_none_or(|known| known.uid() == inventory.uid()) {
                         self.inventory_gone(&key);
                     }

@@ -83,6 +83,9 @@ pub(super) fn explain(entry: &mut SyncEntry, why: Why, at: Moment, actions: &mut
         let of_now = ready.observed_generation == entry.object.metadata.generation;
         of_now && (ready.reason.as_str(), &ready.message) == (why.reason, &why.message)
     });
+    let requested = entry.object.annotations().get(api::REQUESTED_AT);
+    let handled = entry.object.status.as_ref().and_then(|status| status.last_handled_reconcile_at.as_ref());
+    let is_said = is_said && (requested.is_none() || requested == handled);
     let is_early = entry.explain_after.is_some_and(|after| after > at.now);
     let is_underway = entry.explained.as_ref() == Some(&why.message) || entry.schedule.is_running();
     if is_said || is_early || is_underway || entry.object.spec.suspend {

@@ -60,7 +60,8 @@ impl Objects {
             },
             ResourceEvent::Sync(scope, change) => match change {
                 Change::Applied(sync) => self.sync(sync),
-                Change::Gone(sync) => drop(self.syncs.remove(&key(sync))),
+                // Another one may have taken its place already.
+                Change::Gone(sync) => self.syncs.retain(|known, row| *known != key(sync) || row.uid != sync.uid()),
                 Change::Listed(syncs) => {
                     forget_missing(&mut self.syncs, scope, syncs);
                     syncs.iter().for_each(|sync| self.sync(sync));

@@ -63,6 +63,8 @@ pub enum Reason {
     PruneFailed,
     /// It took longer than `spec.timeout`.
     Timeout,
+    /// What was deleted is not gone, and waiting has not helped in time.
+    TerminationTimeout,
     /// It depends on itself, through others or not.
     DependencyCycle,
     /// What was applied is not healthy, and waiting does not help or has not helped in time.
@@ -80,6 +82,7 @@ impl Reason {
             Self::ReconciliationFailed | Self::Outrun => "ReconciliationFailed",
             Self::PruneFailed => "PruneFailed",
             Self::Timeout => "Timeout",
+            Self::TerminationTimeout => "TerminationTimeout",
             Self::DependencyCycle => "DependencyCycle",
             Self::HealthCheckFailed => "HealthCheckFailed",
             Self::InvalidCelExpression => "InvalidCELExpression",

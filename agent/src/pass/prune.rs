@@ -330,5 +330,5 @@ fn waiting(pass: &Pass, waits: Vec<Wait>, now: Timestamp) -> End {
     }
     let waits = waits.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
     let message = format!("{waits}, for more than spec.timeout ({} s)", timeout.as_secs_f64());
-    End::Failed(Failure { reason: Reason::Timeout, message, retryable: true })
+    End::Failed(Failure { reason: Reason::TerminationTimeout, message, retryable: true })
 }

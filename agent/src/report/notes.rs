@@ -62,7 +62,7 @@ pub fn notes(pass: &Pass, outcome: &Outcome) -> Vec<Note> {
 }
 
 /// Whether the Sync says so already: a wait is told of once, not with every look at it.
-fn is_said(pass: &Pass, verdict: &Verdict) -> bool {
+pub(super) fn is_said(pass: &Pass, verdict: &Verdict) -> bool {
     let conditions = pass.sync.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
     conditions.iter().any(|c| c.type_ == api::READY && (&c.reason, &c.message) == (&verdict.reason, &verdict.message))
 }

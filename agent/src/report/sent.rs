@@ -7,7 +7,7 @@ use towline_plan::naming::list;
 use towline_plan::schedule::sync::Trigger;
 use towline_proto::report::{ChangeEvent, EventKind, ObjectChange};
 
-use super::notes::{describe, rebuilt_text};
+use super::notes::{describe, is_said, rebuilt_text};
 use super::ready::ready;
 use crate::api::{self, ResourceExt as _, Sync};
 use crate::pass::{Action, Deed, End, Outcome, Pass};
@@ -28,7 +28,12 @@ pub fn changes(
         (EventKind::Pruned, of(|d| matches!(d, Deed::Deleted | Deed::Skipped(_)))),
     ];
     kinds.retain(|(_, actions)| !actions.is_empty());
+    let verdict = ready(pass, outcome);
+    // What repeats itself is counted where Events are; of a history of changes it is none.
+    let attempted = pass.sync.status.as_ref().and_then(|status| status.last_attempted_revision.as_ref());
+    let is_repeated = is_said(pass, &verdict) && attempted == Some(&pass.revision.name);
     match &outcome.end {
+        End::Failed(_) | End::Held(..) if is_repeated => {}
         End::Failed(_) => kinds.push((EventKind::Failed, Vec::new())),
         End::Held(..) => kinds.push((EventKind::PruneHeld, Vec::new())),
         // That objects stay is worth a report: somebody may have meant otherwise.
@@ -38,7 +43,7 @@ pub fn changes(
     if outcome.rebuilt.is_some() {
         kinds.push((EventKind::InventoryRebuilt, Vec::new()));
     }
-    let message = ready(pass, outcome).message;
+    let message = verdict.message;
     let event = |(kind, actions): (EventKind, Vec<&Action>)| ChangeEvent {
         version: ChangeEvent::VERSION,
         cluster: cluster.clone(),

@@ -229,6 +229,21 @@ fn reports_name_each_kind_of_change_once() {
 }
 
 #[test]
+fn what_the_status_says_already_is_reported_once_for_each_revision() {
+    let cluster = ClusterName::parse("prod").unwrap();
+    for end in [failed("503", true), held(Held::Emptied { entries: 1 })] {
+        let first = outcome(end, Vec::new());
+        let said = status(&pass(None, 1), &first, at(1));
+        let again = pass(Some(said.clone()), 1);
+        assert!(changes(&again, &first, &cluster, at(2)).is_empty(), "the same again");
+        let newer = Pass { revision: Revision { name: "main@sha1:2".to_owned(), ..again.revision.clone() }, ..again };
+        assert_eq!(changes(&newer, &first, &cluster, at(2)).len(), 1, "of another commit");
+        let other = outcome(failed("another", true), Vec::new());
+        assert_eq!(changes(&pass(Some(said), 1), &other, &cluster, at(2)).len(), 1);
+    }
+}
+
+#[test]
 fn long_lists_are_cut_and_counted() {
     let actions: Vec<_> = (0..14).map(|i| done(&format!("c{i}"), Deed::Created)).collect();
     let note = &notes(&pass(None, 1), &outcome(End::Succeeded, actions))[0];

@@ -13,7 +13,8 @@ use jiff::{SignedDuration, Timestamp};
 /// Spreads a wait over ±10%, so that a fleet started at once does not poll at once. `dice` is uniform in 0..1.
 #[must_use]
 pub fn jittered(wait: SignedDuration, dice: f64) -> SignedDuration {
-    wait.mul_f64(0.9 + 0.2 * dice.clamp(0.0, 1.0))
+    let spread = wait.as_secs_f64() * (0.9 + 0.2 * dice.clamp(0.0, 1.0));
+    SignedDuration::try_from_secs_f64(spread).unwrap_or(wait)
 }
 
 /// The wait before try number `failures` + 1: doubles from `first`, at most `most`.
@@ -47,5 +48,6 @@ mod tests {
         let wait = SignedDuration::from_secs(100);
         assert_eq!(jittered(wait, 0.0).as_secs(), 90);
         assert_eq!(jittered(wait, 1.0).as_secs(), 110);
+        assert_eq!(jittered(SignedDuration::MAX, 1.0), SignedDuration::MAX);
     }
 }

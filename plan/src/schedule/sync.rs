@@ -14,6 +14,10 @@ const OUTRUN_WAIT: SignedDuration = SignedDuration::from_secs(1);
 /// So many times in a row; after that it is a failure like any other. Together 15 s: what lasts longer is no accident.
 const OUTRUN_MAX: u32 = 4;
 
+/// So many passes in a row are cut short by newer revisions; then one ends. Where commits come faster than a pass is long, nothing
+/// would ever be done otherwise.
+const CUTS_MAX: u32 = 3;
+
 /// Why a pass runs. All of them run the same pass; the reason is for the trail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -103,6 +107,10 @@ pub struct SyncSchedule {
     failures: u32,
     /// Passes in a row in which somebody else wrote first.
     outrun: u32,
+    /// Passes in a row that a newer revision cut short, the running one counted.
+    cuts: u32,
+    /// The running one is.
+    is_cut: bool,
     /// What passes at the offered revision wait for, if they do.
     waiting: Option<Waiting>,
     /// Something that may be waited for has moved while a pass runs.
@@ -141,11 +149,14 @@ pub enum Ended {
     /// Somebody else wrote first: the next look sees what they did. Soon, but not for ever.
     Outrun,
     /// It goes on when something has moved. `bounded`: or fails when it has waited for the timeout. `blind`: not everything that
-    /// it waits for can be seen to move.
+    /// it waits for can be seen to move. `looked`: it came to look at the cluster before.
     Waiting {
         bounded: bool,
         blind: bool,
+        looked: bool,
     },
+    /// All is applied, and the deletions wait for somebody, which wakes it.
+    Held,
     /// What it waits for did not come in time, or cannot come. It goes on all the same when something has moved.
     Overdue,
     /// Cut short by a newer revision.
@@ -171,6 +182,8 @@ impl SyncSchedule {
             retry: None,
             failures: 0,
             outrun: 0,
+            cuts: 0,
+            is_cut: false,
             waiting: None,
             progressed: false,
             drift_after: None,
@@ -225,7 +238,11 @@ impl SyncSchedule {
         self.failures = 0;
         self.waiting = None;
         self.want(Trigger::Revision);
-        self.running.is_some_and(|running| running.sequence < sequence)
+        let is_outdated = self.running.is_some_and(|running| running.sequence < sequence);
+        if is_outdated && !self.is_cut && self.cuts < CUTS_MAX {
+            (self.is_cut, self.cuts) = (true, self.cuts + 1);
+        }
+        is_outdated && self.is_cut
     }
 
     /// The newest revision that it takes up.
@@ -291,7 +308,7 @@ impl SyncSchedule {
         };
         let trigger = self.wanted.take().max(drift).unwrap_or(due);
         self.retry = None;
-        self.progressed = false;
+        (self.progressed, self.is_cut) = (false, false);
         let mut look = std::mem::replace(&mut self.look, Look::IfTouched);
         if is_full {
             look = look.max(Look::Listed);
@@ -310,12 +327,23 @@ impl SyncSchedule {
 
     /// The running pass ended.
     pub fn ended(&mut self, how: Ended, now: Timestamp, dice: f64) {
-        let look = self.running.take().map_or(Look::All, |start| start.look);
+        let ran = self.running.take();
+        self.conclude(how, ran.map_or(Look::All, |start| start.look), now, dice);
+        let is_outdated =
+            ran.is_some_and(|ran| !self.leaving && self.offered.is_some_and(|newer| newer > ran.sequence));
+        if is_outdated {
+            // The newer revision, which came meanwhile, has its own time.
+            (self.waiting, self.retry, self.failures, self.outrun) = (None, None, 0, 0);
+        }
+    }
+
+    fn conclude(&mut self, how: Ended, look: Look, now: Timestamp, dice: f64) {
         if how == Ended::Superseded {
             self.look = self.look.max(look);
             self.wanted = self.wanted.or(Some(Trigger::Revision));
             return;
         }
+        self.cuts = 0;
         if how != Ended::Outrun {
             self.outrun = 0;
         }
@@ -340,13 +368,19 @@ impl SyncSchedule {
                 return;
             }
             Ended::Outrun => true,
-            Ended::Waiting { bounded, blind } => {
+            Ended::Waiting { bounded, blind, looked } => {
                 self.failures = 0;
-                // What is not done is not untouched.
-                self.look = self.look.max(Look::Moved);
+                // What is not done is not untouched; what was not looked at is owed.
+                let owed = if looked { Look::Moved } else { look.max(Look::Moved) };
+                self.look = self.look.max(owed);
                 let since = waited.and_then(|waited| waited.since).unwrap_or(now);
                 self.waiting = Some(Waiting { since: bounded.then_some(since), told: false });
                 self.retry = blind.then(|| after(now, jittered(self.settings.retry_interval, dice)));
+                return;
+            }
+            Ended::Held => {
+                // Everything was looked at: that it is held is no reason to do so again.
+                (self.failures, self.look) = (0, self.look.max(Look::Moved));
                 return;
             }
             Ended::Overdue => {
@@ -360,7 +394,8 @@ impl SyncSchedule {
             }
         };
         // Half a pass may be done: an unchanged read set proves nothing.
-        self.look = self.look.max(look).max(Look::Moved);
+        let owed = if how == Ended::Overdue { Look::Moved } else { look.max(Look::Moved) };
+        self.look = self.look.max(owed);
         self.failures = self.failures.saturating_add(1);
         let wait = backoff(self.settings.retry_interval, self.settings.interval, self.failures);
         // Once the waits are that long, the look at everything is the next try.

@@ -184,6 +184,45 @@ async fn a_source_that_counts_from_behind_is_said_where_nothing_is_applied_of_it
 }
 
 #[tokio::test]
+async fn whoever_asks_for_a_pass_that_cannot_run_is_answered() {
+    let mut world = World::new();
+    let mut sync = world.sync("a", "s", json!({}));
+    let why = Why { reason: "SourceNotReady", message: "GitSource ns/s does not exist".to_owned(), stalled: false };
+    sync.status = Some(passing::unready(&sync, &why, world.now));
+    for list in [
+        ResourceEvent::Source(None, Change::Listed(Vec::new())),
+        ResourceEvent::Sync(None, Change::Listed(vec![sync.clone()])),
+        ResourceEvent::Inventory(None, Change::Listed(Vec::new())),
+    ] {
+        assert!(world.handle(Event::Resource(list)).is_empty(), "it is said already");
+    }
+    let mut asked = world.sync("a", "s", json!({}));
+    asked.metadata.annotations = Some([(REQUESTED_AT.to_owned(), "noon".to_owned())].into());
+    asked.status = sync.status;
+    let actions = world.apply_sync(asked);
+    let Some(Action::Explain(explanation)) = actions.first() else { panic!("{:?}", words(&actions)) };
+    let said = passing::unready(&explanation.sync, &explanation.why, world.now);
+    assert_eq!(said.last_handled_reconcile_at.as_deref(), Some("noon"));
+}
+
+#[tokio::test]
+async fn the_end_of_one_that_was_created_again_is_not_the_end_of_the_new_one() {
+    let mut world = World::settled();
+    let old = world.sync("a", "s", json!({}));
+    let mut new = world.sync("a", "s", json!({}));
+    new.metadata.uid = Some("another".to_owned());
+    world.apply_sync(new);
+    world.handle(Event::Resource(ResourceEvent::Sync(None, Change::Gone(old))));
+    assert!(world.engine.is_own(&key("a")));
+    let old = world.stored("s");
+    let mut new = old.clone();
+    new.metadata.uid = Some("another".to_owned());
+    world.apply_source(new);
+    world.handle(Event::Resource(ResourceEvent::Source(None, Change::Gone(old))));
+    assert!(world.engine.sources.contains_key(&key("s")));
+}
+
+#[tokio::test]
 async fn health_that_could_not_be_written_is_said_again() {
     let mut world = World::settled();
     let waits = world.sync("a", "s", json!({"wait": true}));

@@ -175,13 +175,13 @@ fn a_wait_ends_when_something_moves_or_at_the_timeout_and_a_newer_revision_ends_
     let mut sync = sync();
     sync.offer(1);
     sync.start(at(0));
-    sync.ended(Ended::Waiting { bounded: true, blind: false }, at(10), 0.5);
+    sync.ended(Ended::Waiting { bounded: true, blind: false, looked: true }, at(10), 0.5);
     assert!(sync.is_waiting());
     assert_eq!(sync.next(at(11)), Some(at(310)), "nothing runs while nothing moves");
     sync.want(Trigger::Progress);
     let start = Start { sequence: 1, trigger: Trigger::Progress, look: Look::Moved, waiting_since: Some(at(10)) };
     assert_eq!(sync.start(at(20)), Some(start));
-    sync.ended(Ended::Waiting { bounded: true, blind: false }, at(21), 0.5);
+    sync.ended(Ended::Waiting { bounded: true, blind: false, looked: true }, at(21), 0.5);
     assert_eq!(sync.start(at(309)), None);
     assert_eq!(sync.start(at(310)), Some(start), "waited for long enough, from the first pass that waited");
     assert!(sync.offer(2), "a newer revision waits for nothing");
@@ -194,7 +194,7 @@ fn a_wait_ends_when_something_moves_or_at_the_timeout_and_a_newer_revision_ends_
 
 #[test]
 fn what_moves_while_a_pass_runs_counts_only_if_the_pass_ends_waiting() {
-    let waiting = Ended::Waiting { bounded: true, blind: false };
+    let waiting = Ended::Waiting { bounded: true, blind: false, looked: true };
     let mut sync = sync();
     sync.offer(1);
     sync.start(at(0));
@@ -219,11 +219,11 @@ fn a_wait_for_other_syncs_has_no_end() {
     let mut sync = sync();
     sync.offer(1);
     sync.start(at(0));
-    sync.ended(Ended::Waiting { bounded: false, blind: false }, at(10), 0.5);
+    sync.ended(Ended::Waiting { bounded: false, blind: false, looked: true }, at(10), 0.5);
     assert_eq!(sync.next(at(11)), Some(at(610)), "the interval");
     sync.want(Trigger::Progress);
     assert_eq!(sync.start(at(400)).unwrap().waiting_since, None);
-    sync.ended(Ended::Waiting { bounded: true, blind: false }, at(401), 0.5);
+    sync.ended(Ended::Waiting { bounded: true, blind: false, looked: true }, at(401), 0.5);
     sync.want(Trigger::Progress);
     assert_eq!(sync.start(at(402)).unwrap().waiting_since, Some(at(401)), "counted from where the bounded wait began");
 }
@@ -254,7 +254,7 @@ fn what_is_overdue_is_tried_again_and_goes_on_when_something_moves() {
     let mut sync = sync();
     sync.offer(1);
     sync.start(at(0));
-    sync.ended(Ended::Waiting { bounded: true, blind: false }, at(10), 0.5);
+    sync.ended(Ended::Waiting { bounded: true, blind: false, looked: true }, at(10), 0.5);
     assert_eq!(sync.next(at(11)), Some(at(310)), "the timeout");
     let start = sync.start(at(310)).unwrap();
     assert_eq!((start.trigger, start.waiting_since), (Trigger::Progress, Some(at(10))));
@@ -275,8 +275,70 @@ fn what_cannot_be_seen_to_move_is_looked_at_again() {
     let mut sync = sync();
     sync.offer(1);
     sync.start(at(0));
-    sync.ended(Ended::Waiting { bounded: true, blind: true }, at(10), 0.5);
+    sync.ended(Ended::Waiting { bounded: true, blind: true, looked: true }, at(10), 0.5);
     assert_eq!(sync.next(at(11)), Some(at(70)));
+}
+
+#[test]
+fn commits_that_come_faster_than_a_pass_is_long_cut_three_of_them_short() {
+    let mut sync = sync();
+    let (mut revision, mut cuts) = (1, Vec::new());
+    sync.offer(1);
+    for now in 0..9 {
+        sync.start(at(now)).unwrap();
+        let cut = [sync.offer(revision + 1), sync.offer(revision + 2)];
+        assert_eq!(cut[0], cut[1], "once is enough, and never is never");
+        revision += 2;
+        cuts.push(cut[0]);
+        sync.ended(if cut[0] { Ended::Superseded } else { Ended::Succeeded }, at(now), 0.5);
+    }
+    assert_eq!(cuts, [true, true, true, false, true, true, true, false, true]);
+    assert_eq!(sync.start(at(9)).map(|start| start.sequence), Some(revision));
+}
+
+#[test]
+fn what_a_pass_came_to_that_a_newer_revision_let_end_does_not_keep_that_waiting() {
+    let mut sync = sync();
+    sync.offer(1);
+    for now in 0..3 {
+        sync.start(at(now));
+        sync.offer(now as u64 + 2);
+        sync.ended(Ended::Superseded, at(now), 0.5);
+    }
+    sync.start(at(3));
+    assert!(!sync.offer(9));
+    sync.ended(Ended::Waiting { bounded: true, blind: false, looked: true }, at(4), 0.5);
+    let newest = sync.start(at(5)).unwrap();
+    assert_eq!((newest.sequence, newest.waiting_since), (9, None));
+}
+
+#[test]
+fn a_wait_before_anything_was_looked_at_still_owes_the_look() {
+    let mut sync = sync();
+    let blocked = Ended::Waiting { bounded: false, blind: false, looked: false };
+    sync.offer(1);
+    sync.start(at(0));
+    sync.ended(blocked, at(1), 0.5);
+    assert!(sync.next(at(1)) > Some(at(500)), "it is no reason to run");
+    sync.want(Trigger::Progress);
+    assert_eq!(sync.start(at(2)).map(|start| start.look), Some(Look::All));
+    sync.ended(Ended::Waiting { bounded: true, blind: false, looked: true }, at(3), 0.5);
+    sync.want(Trigger::Progress);
+    assert_eq!(sync.start(at(4)).map(|start| start.look), Some(Look::Moved));
+}
+
+#[test]
+fn what_was_looked_at_is_not_owed_again_where_deletions_are_held_or_something_is_not_healthy() {
+    for how in [Ended::Held, Ended::Overdue] {
+        let mut sync = sync();
+        sync.offer(1);
+        assert_eq!(sync.start(at(0)).map(|start| start.look), Some(Look::All));
+        sync.ended(how, at(1), 0.5);
+        sync.want(Trigger::Drift);
+        assert_eq!(sync.start(at(2)).map(|start| start.look), Some(Look::Moved), "{how:?}");
+        sync.ended(how, at(3), 0.5);
+        assert_eq!(sync.start(at(700)).map(|start| start.look), Some(Look::Listed));
+    }
 }
 
 proptest! {
@@ -322,7 +384,7 @@ fn leaving_cuts_a_pass_short_and_starts_afresh() {
     let mut sync = sync();
     sync.offer(5);
     sync.start(at(0));
-    sync.ended(Ended::Waiting { bounded: true, blind: false }, at(1), 0.5);
+    sync.ended(Ended::Waiting { bounded: true, blind: false, looked: true }, at(1), 0.5);
     sync.want(Trigger::Progress);
     assert!(sync.start(at(2)).is_some_and(|start| start.waiting_since == Some(at(1))));
     assert!(sync.leave(), "what runs applies what is to go");
