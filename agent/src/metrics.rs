@@ -90,6 +90,11 @@ impl Default for Metrics {
 impl Metrics {
     #[must_use]
     pub fn new() -> Self {
+        Self::since(Timestamp::now())
+    }
+
+    /// Of a process that began at this moment.
+    fn since(since: Timestamp) -> Self {
         Self(Arc::new(Families {
             passes: Family::default(),
             pass_duration: stage_durations(),
@@ -101,7 +106,7 @@ impl Metrics {
             objects: Mutex::default(),
             api: requests::Requests::new(),
             git: git::Git::new(),
-            nats: nats::Nats::new(),
+            nats: nats::Nats::new(since),
         }))
     }
 
@@ -145,6 +150,16 @@ impl Metrics {
     /// Replicas divided the Syncs anew: what passes of those that are others' came to is no longer told.
     pub fn divided(&self, is_own: impl Fn(&towline_plan::object::SyncKey) -> bool) {
         locked(&self.0.objects).divided(is_own);
+    }
+
+    /// A pass of a Sync ended that is another replica's by now: what it came to is not told.
+    pub fn lost(&self, sync: &towline_plan::object::SyncKey) {
+        locked(&self.0.objects).divided(|other| other != sync);
+    }
+
+    /// When the oldest event was heard that is not done with.
+    pub fn oldest_event(&self, heard: Option<Timestamp>) {
+        self.0.nats.oldest_event(heard);
     }
 
     /// What the watches of our own kinds tell.

@@ -69,9 +69,15 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), RunError> {
     }
     // Every watch waits for the loop rather than piling up changes.
     let (events, resources) = mpsc::channel(64);
-    let lists =
-        Resources { cluster: &cluster, namespaces: &config.namespaces, tasks: &tasks, shutdown: &shutdown, events }
-            .start();
+    let lists = Resources {
+        cluster: &cluster,
+        namespaces: &config.namespaces,
+        tasks: &tasks,
+        shutdown: &shutdown,
+        events,
+        readiness: &readiness,
+    }
+    .start();
     let (moves, moved) = mpsc::unbounded_channel();
     let watches = Watches::new(tasks.clone(), shutdown.clone(), moves);
     // The admin port tells what happens until the last pass has ended.

@@ -5,6 +5,7 @@ use kube::api::Api;
 use kube::runtime::{WatchStreamExt as _, watcher};
 use tokio::sync::mpsc;
 use towline_daemon::BoxError;
+use towline_daemon::admin::Readiness;
 use towline_daemon::shutdown::Shutdown;
 use towline_daemon::tasks::{Tasks, WhenItEnds};
 
@@ -36,6 +37,8 @@ pub struct Resources<'a> {
     pub tasks: &'a Tasks,
     pub shutdown: &'a Shutdown,
     pub events: mpsc::Sender<ResourceEvent>,
+    /// Told why a first list does not come.
+    pub readiness: &'a Readiness,
 }
 
 impl Resources<'_> {
@@ -63,7 +66,9 @@ impl Resources<'_> {
             Some(namespace) => Api::namespaced(client, namespace),
             None => Api::all(client),
         };
-        let (events, shutdown) = (self.events.clone(), self.shutdown.clone());
+        let (events, shutdown, readiness) = (self.events.clone(), self.shutdown.clone(), self.readiness.clone());
+        let check = scope.as_ref().map_or(plural.to_owned(), |namespace| format!("{plural} in {namespace}"));
+        let mut is_listed = false;
         let task = async move {
             let mut stream = watcher(api, watcher::Config::default()).default_backoff().boxed();
             let mut listing = Vec::new();
@@ -81,12 +86,19 @@ impl Resources<'_> {
                         listing.push(object);
                         continue;
                     }
-                    Some(Ok(watcher::Event::InitDone)) => Change::Listed(std::mem::take(&mut listing)),
+                    Some(Ok(watcher::Event::InitDone)) => {
+                        is_listed = true;
+                        readiness.set(&check, Ok(()));
+                        Change::Listed(std::mem::take(&mut listing))
+                    }
                     Some(Ok(watcher::Event::Apply(object))) => Change::Applied(object),
                     Some(Ok(watcher::Event::Delete(object))) => Change::Gone(object),
                     Some(Err(error)) => {
                         // Also while the definitions are not installed yet: the watch goes on trying.
                         metrics.watch_failed();
+                        if !is_listed {
+                            readiness.set(&check, Err(format!("cannot be listed: {error}")));
+                        }
                         tracing::warn!(kind = plural, error = %error, "watch failed; it is tried again");
                         continue;
                     }

@@ -107,10 +107,11 @@ impl Driver {
         }
         driver.readiness.set("shutdown", Err("draining".to_owned()));
         let all_ended = driver.end_passes(&mut done).await;
+        // Before somebody else reports of the same Syncs.
+        driver.end_reports().await;
         if let Some(membership) = membership.filter(|_| all_ended) {
             let _ = membership.leave.send(());
         }
-        driver.end_reports().await;
         Ok(())
     }
 
@@ -148,6 +149,7 @@ impl Driver {
         if matches!(event, Event::Passed { .. }) {
             self.passing = self.passing.saturating_sub(1);
         }
+        let passed = if let Event::Passed { sync, .. } = &event { Some(sync.clone()) } else { None };
         let is_divided = matches!(event, Event::Divided(_));
         for action in self.engine.handle(event, moment()) {
             self.act(action);
@@ -155,6 +157,10 @@ impl Driver {
         if is_divided {
             self.context.metrics.divided(|sync| self.engine.is_own(sync));
         }
+        if let Some(sync) = passed.filter(|sync| !self.engine.is_own(sync)) {
+            self.context.metrics.lost(&sync);
+        }
+        self.context.metrics.oldest_event(self.engine.oldest_event());
         if self.engine.is_listed() {
             self.readiness.set("cluster", Ok(()));
         }

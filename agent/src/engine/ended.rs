@@ -93,6 +93,9 @@ impl Engine {
             // It is there until whoever else holds it lets go.
             End::Left(_) => Ended::Succeeded,
         };
+        if how != Ended::Superseded {
+            entry.ended = entry.schedule.running();
+        }
         let settles = (how == Ended::Succeeded).then(|| entry.schedule.running()).flatten();
         let is_news = settles > entry.settled;
         entry.settled = entry.settled.max(settles);

@@ -2,8 +2,11 @@
 //!
 //! An event wakes, and says nothing that is believed: which revision there is, Git says.
 
+use jiff::Timestamp;
 use towline_plan::schedule::sync::Trigger;
 
+use super::members::Role;
+use super::sync::SyncEntry;
 use super::{Engine, Moment, SourceKey};
 use crate::api::{ConditionStatus, Verdict};
 use crate::bus::{BusEvent, Interest};
@@ -56,6 +59,40 @@ impl Engine {
                 self.set_events(&interest, &verdict);
             }
         }
+    }
+
+    /// When the oldest event was heard that is not done with; `None`: all are. One is when its source has been looked at and
+    /// each Sync of it has ended a pass at what was found, however that ended.
+    #[must_use]
+    pub fn oldest_event(&self) -> Option<Timestamp> {
+        self.sources.values().filter_map(|source| source.heard).min()
+    }
+
+    pub(super) fn done_with_events(&mut self) {
+        let heard = self.sources.iter().filter(|(_, source)| source.heard.is_some());
+        let done: Vec<SourceKey> =
+            heard.filter(|(key, _)| self.is_done_with(key)).map(|(key, _)| key.clone()).collect();
+        for key in done {
+            if let Some(source) = self.sources.get_mut(&key) {
+                source.heard = None;
+            }
+        }
+    }
+
+    fn is_done_with(&self, key: &SourceKey) -> bool {
+        let Some(source) = self.sources.get(key) else { return true };
+        if source.role == Role::None || source.object.spec.suspend || source.invalid.is_some() {
+            return true;
+        }
+        let is_published = match (&source.wanted.tip, &source.revision) {
+            (Some(tip), Some(revision)) => *tip == revision.commit,
+            (tip, _) => tip.is_none() && source.recorded().is_none(),
+        };
+        let sequence = source.revision.as_ref().map(|revision| revision.sequence);
+        let of_it = || self.own_syncs().filter(|(_, sync)| sync.source() == *key && sync.is_wanted());
+        let runs =
+            |sync: &SyncEntry| !sync.object.spec.suspend && !sync.schedule.is_leaving() && self.can_run(sync).is_some();
+        source.schedule.is_quiet() && is_published && of_it().all(|(_, sync)| sync.ended >= sequence || !runs(sync))
     }
 
     /// Has the status say again whether events can arrive.

@@ -176,6 +176,7 @@ impl Engine {
         self.start_writes(at, actions);
         self.start_passes(at, actions);
         self.start_standings(at, actions);
+        self.done_with_events();
         let wanted: BTreeSet<Interest> = self.sources.values().filter_map(SourceEntry::interest).collect();
         if wanted != self.listening {
             self.listening.clone_from(&wanted);

@@ -55,6 +55,8 @@ pub(super) struct SourceEntry {
     pub writing: bool,
     /// The delivery of the last event, for the trail of what it leads to.
     pub delivery: Option<String>,
+    /// When the first event was heard that not everything is done for yet.
+    pub heard: Option<Timestamp>,
     /// The newest request for a look, and the one the running fetch began after: only that one does it answer.
     pub requested: Option<String>,
     pub answering: Option<String>,
@@ -99,6 +101,9 @@ impl SourceEntry {
             let revision = after.as_ref().map(|commit| revision_name(&self.object, commit));
             self.wanted.last_event = Some(LastEvent { revision, at: Time(at.now) });
         }
+        if !after.as_ref().is_some_and(|commit| self.knows(commit)) {
+            self.heard = self.heard.or(Some(at.now));
+        }
         tracing::info!(source = %key(&*self.object), delivery = self.delivery, "woken by an event");
         self.schedule.wake(after, at.now);
     }
@@ -121,7 +126,7 @@ impl SourceEntry {
         self.schedule.poll(role == Role::Owner, at.now);
         self.wanted = Wanted::default();
         (self.fetch, self.recovering, self.delivery) = (0, false, None);
-        (self.trouble, self.asked) = (None, None);
+        (self.trouble, self.asked, self.heard) = (None, None, None);
         self.told = Told::of(&self.object);
         self.say_invalid();
     }

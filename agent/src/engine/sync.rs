@@ -35,6 +35,8 @@ pub(super) struct SyncEntry {
     pub explain_after: Option<Timestamp>,
     /// The sequence of the last pass that ended well.
     pub settled: Option<u64>,
+    /// The sequence of the last pass that was not cut short, however it ended.
+    pub ended: Option<u64>,
     /// What others change back as often as it is put right.
     pub fights: Fights,
     /// What is to be said of it beside what passes say.
@@ -61,6 +63,7 @@ impl SyncEntry {
             explained: None,
             explain_after: None,
             settled: None,
+            ended: None,
             fights: Fights::default(),
             standing: Standing::default(),
             unjudged: BTreeSet::new(),
@@ -137,7 +140,7 @@ impl Engine {
         }
         if source_changed {
             entry.schedule.change_source();
-            entry.settled = None;
+            (entry.settled, entry.ended) = (None, None);
             if let Some(halt) = &entry.halt {
                 halt.cancel();
             }

@@ -3,8 +3,8 @@
 //! Knows names and units. Must not know what an event is good for.
 
 use std::collections::VecDeque;
-use std::sync::Mutex;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
 
 use jiff::Timestamp;
 use prometheus_client::metrics::counter::Counter;
@@ -27,16 +27,21 @@ pub(super) struct Nats {
     events: Counter,
     event_delay: Histogram,
     deliveries: Mutex<VecDeque<(String, Timestamp)>>,
+    oldest_event: Arc<Mutex<Option<Timestamp>>>,
+    /// What was received before is not how long this process takes.
+    since: Timestamp,
 }
 
 impl Nats {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(since: Timestamp) -> Self {
         Self {
             connected: Gauge::default(),
             last_event: Gauge::default(),
             events: Counter::default(),
             event_delay: Histogram::new(DELAY_BUCKETS_SECONDS),
             deliveries: Mutex::default(),
+            oldest_event: Arc::default(),
+            since,
         }
     }
 
@@ -47,7 +52,11 @@ impl Nats {
             BusEvent::Woken { event, .. } => {
                 self.events.inc();
                 let Some(event) = event else { return };
-                self.last_event.set(seconds(event.received_at));
+                // The last one of each ref is heard again with each connection.
+                self.last_event.set(self.last_event.get().max(seconds(event.received_at)));
+                if event.received_at < self.since {
+                    return;
+                }
                 let mut deliveries = locked(&self.deliveries);
                 if deliveries.len() >= DELIVERIES_MAX {
                     deliveries.pop_front();
@@ -69,6 +78,10 @@ impl Nats {
         }
     }
 
+    pub(super) fn oldest_event(&self, heard: Option<Timestamp>) {
+        *locked(&self.oldest_event) = heard;
+    }
+
     fn received_at(&self, delivery: &str) -> Option<Timestamp> {
         let deliveries = locked(&self.deliveries);
         deliveries.iter().rev().find(|(id, _)| id == delivery).map(|(_, at)| *at)
@@ -81,6 +94,13 @@ impl Nats {
         registry.register_with_unit("last_event_timestamp", help, Unit::Seconds, self.last_event.clone());
         let help = "From a receiver's taking a delivery to the end of the pass that applied it, for each Sync";
         registry.register_with_unit("event_apply_delay", help, Unit::Seconds, self.event_delay.clone());
+        let oldest = Arc::clone(&self.oldest_event);
+        scrape::register(registry, move |rows| {
+            let heard = *locked(&oldest);
+            let lag = heard.map_or(0.0, |heard| Timestamp::now().duration_since(heard).as_secs_f64().max(0.0));
+            let help = "Since when the oldest event is heard that is not done with; 0: all are";
+            rows.gauge("event_lag", help, Some(&Unit::Seconds), [([("", ""); 0], lag)])
+        });
         scrape::register(registry, move |rows| {
             let (waiting, lost) = reports();
             rows.gauge("reports_queued", "Reports not known to be stored", None, [([("", ""); 0], waiting as f64)])?;

@@ -16,7 +16,7 @@ use crate::api::{GitSource, ResourceExt, Sync};
 use crate::cluster::{Change, ResourceEvent};
 use crate::pass::{Deed, End, Outcome, Pass};
 
-/// Our own kinds have four condition types; a status may be written by others, too.
+/// Our own kinds have up to six condition types; a status may be written by others, too.
 const CONDITIONS_MAX: usize = 8;
 
 #[derive(Default)]
@@ -79,7 +79,7 @@ impl Objects {
     fn sync(&mut self, sync: &Sync) {
         let row = self.syncs.entry(key(sync)).or_default();
         if row.uid != sync.uid() {
-            *row = SyncRow { uid: sync.uid(), ..SyncRow::default() };
+            *row = SyncRow { uid: sync.uid(), last_success: last_success(sync), ..SyncRow::default() };
         }
         row.conditions = sync.status.as_ref().map(|s| conditions(&s.conditions)).unwrap_or_default();
     }
@@ -161,6 +161,15 @@ impl Objects {
             Some(([("namespace", key.namespace.as_str()), ("name", key.name.as_str())], value(row)?))
         })
     }
+}
+
+/// As far as the status tells what a process before came to.
+fn last_success(sync: &Sync) -> Option<Timestamp> {
+    let status = sync.status.as_ref()?;
+    let is_success = |reason: &str| reason == "ReconciliationSucceeded";
+    let passes = status.history.iter().filter(|entry| is_success(&entry.reason)).map(|entry| entry.at.0);
+    let ready = status.conditions.iter().filter(|c| c.type_ == crate::api::READY && is_success(&c.reason));
+    passes.chain(ready.map(|c| c.last_transition_time.0)).max()
 }
 
 fn conditions(said: &[Condition]) -> Conditions {

@@ -140,7 +140,7 @@ fn what_passes_came_to_is_told_by_the_replica_that_runs_them() {
 
 #[test]
 fn the_time_from_a_delivery_to_its_pass_is_taken_once_a_revision() {
-    let metrics = Metrics::new();
+    let metrics = Metrics::since(at(0));
     let event = CommitEvent {
         version: CommitEvent::VERSION,
         repository: RepositoryId::parse("git.example/org/s").unwrap(),
@@ -154,13 +154,26 @@ fn the_time_from_a_delivery_to_its_pass_is_taken_once_a_revision() {
         traceparent: None,
     };
     let (repository, reference) = (event.repository.token(), event.reference.clone());
-    metrics.bus(&BusEvent::Woken { repository, reference, event: Some(event), undecodable: None });
+    let woken = |event: CommitEvent| {
+        let (repository, reference) = (repository.clone(), reference.clone());
+        metrics.bus(&BusEvent::Woken { repository, reference, event: Some(event), undecodable: None });
+    };
+    woken(event.clone());
+    // The last one of another ref, from before this process.
+    woken(CommitEvent { delivery: "delivery-0".to_owned(), received_at: at(-9), ..event });
     metrics.resource(&ResourceEvent::Sync(None, Change::Applied(sync("u1", &[]))));
     metrics.passed(&pass("u1"), &Outcome { end: End::Superseded, ..Outcome::untouched() }, at(2));
     metrics.passed(&pass("u1"), &Outcome::untouched(), at(4));
     metrics.passed(&Pass { trigger: Trigger::Drift, ..pass("u1") }, &Outcome::untouched(), at(500));
     assert_eq!(series(&metrics, "event_apply_delay_seconds_sum"), ["event_apply_delay_seconds_sum 4.0"]);
     assert_eq!(series(&metrics, "last_event"), ["last_event_timestamp_seconds 1000000.0"]);
+    let revision = crate::pass::Revision { delivery: Some("delivery-0".to_owned()), ..pass("u1").revision };
+    metrics.passed(&Pass { revision, ..pass("u1") }, &Outcome::untouched(), at(5));
+    assert_eq!(series(&metrics, "event_apply_delay_seconds_count"), ["event_apply_delay_seconds_count 1"]);
+    assert_eq!(series(&metrics, "event_lag"), ["event_lag_seconds{} 0.0"]);
+    metrics.oldest_event(Some(at(0)));
+    let lag = series(&metrics, "event_lag").join("");
+    assert!(lag.strip_prefix("event_lag_seconds{} ").unwrap().parse::<f64>().unwrap() > 1_000.0, "{lag}");
 }
 
 #[test]

@@ -190,6 +190,12 @@ impl SourceSchedule {
         self.expected.is_some()
     }
 
+    /// Whether nothing is looked for: what there was to see was seen.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        !self.fetching && self.expected.is_none() && self.doubted.is_none() && self.failures == 0
+    }
+
     fn judge(&mut self, tip: &CommitId, now: Timestamp) -> Verdict {
         self.superseded.retain(|(_, at)| now.duration_since(*at) < SUPERSEDED);
         if self.tip.as_ref() == Some(tip) {

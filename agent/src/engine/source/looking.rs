@@ -47,6 +47,7 @@ impl Engine {
                     answering: None,
                     writing: false,
                     delivery: None,
+                    heard: None,
                     attempt: Attempt { trigger: POLL, began: at.now },
                     told: Told::default(),
                     write_after: None,

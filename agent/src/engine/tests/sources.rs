@@ -259,6 +259,27 @@ async fn the_last_event_that_is_heard_again_after_a_start_is_no_ones_cause() {
 }
 
 #[tokio::test]
+async fn an_event_is_done_with_when_each_sync_has_ended_a_pass_at_what_it_led_to() {
+    let mut world = World::settled();
+    assert_eq!(world.engine.oldest_event(), None);
+    let heard = world.now;
+    let fetching = world.handle(woken("s", 2));
+    world.wait(1);
+    world.handle(woken("s", 2));
+    assert_eq!(world.engine.oldest_event(), Some(heard));
+    let actions = world.fetched(&fetching, 2);
+    let first = world.answer(write(&actions));
+    world.fetched(&actions, 2);
+    let passes = world.handle(first);
+    assert_eq!(world.engine.oldest_event(), Some(heard), "applied by nobody");
+    world.passed(&passes, End::Failed(crate::pass::Failure::build("a mistake".to_owned())));
+    assert_eq!(world.engine.oldest_event(), None, "what is wrong is said by the condition");
+    // Of what is known already nothing is expected; what is never found is given up.
+    world.handle(woken("s", 2));
+    assert_eq!(world.engine.oldest_event(), None);
+}
+
+#[tokio::test]
 async fn what_a_suspended_source_had_fetched_stays_in_use_over_a_restart() {
     let mut stored = World::settled().stored("s");
     stored.spec.suspend = true;
