@@ -36,6 +36,18 @@ impl World {
         .unwrap();
     }
 
+    /// Waits until the Sync is healthy at a commit, and says so of nothing else than this many objects.
+    async fn healthy_at(&self, commit: &str, count: usize) {
+        self.ready_at(commit).await;
+        wait_until(&format!("{count} objects are healthy"), PATIENCE, async || {
+            let healthy = self.healthy().await;
+            let wanted = ("True".to_owned(), format!("{count} healthy"));
+            if healthy == wanted { Ok(()) } else { Err(format!("{healthy:?}")) }
+        })
+        .await
+        .unwrap();
+    }
+
     /// What passes after this moment have not brought the Job back.
     async fn job_stays_gone(&self, value: &str) {
         self.meddle("a", "some-editor", value).await;
@@ -69,4 +81,23 @@ async fn a_finished_job_runs_again_only_when_git_has_another() {
     world.ready_at(&second).await;
     world.job_runs_and_goes().await;
     world.job_stays_gone("4").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_finished_job_that_is_gone_is_not_waited_for() {
+    let mut world = World::new("jobs-waited").await;
+    let files = [("a.yaml", world.config_map("a", "1")), ("job.yaml", job(&world, "run.test/run:1"))];
+    let commit = world.repo.commit(&files.each_ref().map(|(path, text)| (*path, text.as_str()))).await.unwrap();
+    let check = json!({"apiVersion": "batch/v1", "kind": "Job", "name": "migrate"});
+    world.sync_with(json!({}), json!({"wait": true, "healthChecks": [check]})).await;
+    world.waits_for("/migrate (").await;
+    world.job_runs_and_goes().await;
+    world.healthy_at(&commit, 1).await;
+    world.job_stays_gone("2").await;
+    world.healthy_at(&commit, 1).await;
+
+    world.agent.kill();
+    world.agent.resume().unwrap();
+    world.job_stays_gone("3").await;
+    world.healthy_at(&commit, 1).await;
 }

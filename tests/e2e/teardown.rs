@@ -5,7 +5,7 @@ use harness::control_plane::{ControlPlane, Options};
 use harness::wait_until;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{Api, DeleteParams};
+use kube::api::{Api, DeleteParams, PostParams};
 use serde_json::{Value, json};
 use towline_agent::api::{GitSource, Inventory, Sync};
 
@@ -125,6 +125,26 @@ async fn wait_for_termination_waits() {
     world.delete_sync("fleet").await;
     let waits = |_: &str, reason: &str, message: &str| reason == "Progressing" && message.contains("/b to be gone");
     world.ready("it waits for b", waits).await;
+    world.gone("a").await;
+    world.gone("c").await;
+    world.edit::<ConfigMap>("b", "operator", busy(json!(null))).await;
+    world.torn_down("fleet").await;
+}
+
+/// What it was told to look at may be gone, or be what it deletes first.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_it_was_to_look_at_keeps_nothing_from_going() {
+    let world = World::new("teardown-unwell").await;
+    let map: ConfigMap = serde_json::from_value(json!({"metadata": {"name": "elsewhere"}})).unwrap();
+    world.config_maps().create(&PostParams::default(), &map).await.unwrap();
+    let check = |name: &str| json!({"apiVersion": "v1", "kind": "ConfigMap", "name": name});
+    let checks = json!([check("elsewhere"), check("a")]);
+    let spec = json!({"deletionPolicy": "WaitForTermination", "wait": true, "healthChecks": checks, "timeout": "3s"});
+    world.three(spec).await;
+    world.config_maps().delete("elsewhere", &DeleteParams::default()).await.unwrap();
+    let busy = |finalizers: Value| json!({"metadata": {"finalizers": finalizers}});
+    world.edit::<ConfigMap>("b", "operator", busy(json!(["test.towline.dev/busy"]))).await;
+    world.delete_sync("fleet").await;
     world.gone("a").await;
     world.gone("c").await;
     world.edit::<ConfigMap>("b", "operator", busy(json!(null))).await;

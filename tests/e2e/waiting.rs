@@ -1,11 +1,12 @@
 //! Waiting for health: what is applied has to work before anything is pruned and before it counts as applied. No kubelet runs
 //! here: the tests say what becomes of Pods. All intervals are an hour.
 
+use harness::wait_until;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
-use crate::world::World;
+use crate::world::{PATIENCE, World};
 
 fn pod(world: &World, name: &str) -> String {
     format!(
@@ -22,7 +23,7 @@ impl World {
         self.api::<Pod>().patch_status(name, &kubelet, &patch).await.unwrap();
     }
 
-    async fn pod_runs(&self, name: &str) {
+    pub async fn pod_runs(&self, name: &str) {
         let ready = json!({"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"});
         let running = json!({"running": {"startedAt": "2026-01-01T00:00:00Z"}});
         let container =
@@ -39,14 +40,14 @@ impl World {
     }
 
     /// The Healthy condition, as status and message.
-    async fn healthy(&self) -> (String, String) {
+    pub async fn healthy(&self) -> (String, String) {
         let conditions = self.fleet().await.status.unwrap_or_default().conditions;
         let found = conditions.into_iter().find(|c| c.type_ == "Healthy");
         found.map(|c| (c.status, c.message)).unwrap_or_default()
     }
 
     /// Waits until the Sync waits for an object to become healthy.
-    async fn waits_for(&self, object: &str) {
+    pub async fn waits_for(&self, object: &str) {
         self.ready(&format!("the Sync waits for {object}"), |status, reason, message| {
             (status, reason) == ("Unknown", "Progressing") && message.contains(object)
         })
@@ -112,5 +113,30 @@ async fn a_wait_has_an_end_and_others_objects_can_be_waited_for() {
         .await;
     let map: ConfigMap = serde_json::from_value(json!({"metadata": {"name": "elsewhere"}})).unwrap();
     world.config_maps().create(&PostParams::default(), &map).await.unwrap();
+    world.ready_at(&commit).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_sync_is_told_to_look_at_of_its_own_is_looked_at_between_passes() {
+    let world = World::new("between").await;
+    let files = [("a.yaml", pod(&world, "a")), ("b.yaml", pod(&world, "b"))];
+    let commit = world.repo.commit(&files.each_ref().map(|(path, text)| (*path, text.as_str()))).await.unwrap();
+    let check = json!({"apiVersion": "v1", "kind": "Pod", "name": "a"});
+    world.sync_with(json!({}), json!({"healthChecks": [check], "retryInterval": "1h"})).await;
+    world.waits_for("/a (").await;
+    world.pod_runs("a").await;
+    world.ready_at(&commit).await;
+    assert_eq!(world.healthy().await, ("True".to_owned(), "1 healthy".to_owned()));
+
+    // It was not told to look at this one.
+    world.pod_cannot_pull("b").await;
+    world.pod_cannot_pull("a").await;
+    wait_until("its Pod is seen to fail", PATIENCE, async || {
+        let (status, message) = world.healthy().await;
+        let is_seen = status == "False" && message.contains("/a (") && !message.contains("/b (");
+        if is_seen { Ok(()) } else { Err(format!("{status}: {message}")) }
+    })
+    .await
+    .unwrap();
     world.ready_at(&commit).await;
 }

@@ -46,7 +46,7 @@ impl Engine {
     }
 
     pub(super) fn passed(&mut self, key: &SyncKey, passed: Passed, at: Moment, actions: &mut Vec<Action>) {
-        let Passed { uid, end, object, unwritten, inventory, reverted } = passed;
+        let Passed { uid, end, object, unwritten, inventory, looked, reverted } = passed;
         if self.leaving.remove(key) {
             // It went on for a moment after its Sync was gone: what it claimed and found then is nobody's. A Sync that was
             // created again starts now, and reads what there is.
@@ -63,6 +63,9 @@ impl Engine {
         }
         let Some(entry) = self.syncs.get_mut(key).filter(|entry| entry.object.uid() == uid) else { return };
         entry.halt = None;
+        if let Some(looked) = looked {
+            entry.looked = Some(Arc::new(looked));
+        }
         let waits = if let End::Waiting(waits) = &end { waits.as_slice() } else { &[] };
         let unjudged = waits.iter().filter_map(|wait| if let Wait::Judged(syncs) = wait { Some(syncs) } else { None });
         entry.unjudged = unjudged.flatten().cloned().collect();

@@ -54,6 +54,8 @@ pub struct Passed {
     /// There was news, and its status could not be written.
     pub unwritten: bool,
     pub inventory: Option<Inventory>,
+    /// What it looked at for the health of the Sync, if it did.
+    pub looked: Option<pass::health::Objects>,
     /// What was put back, and what had happened to it.
     pub reverted: Vec<(ObjectId, String)>,
 }
@@ -136,7 +138,7 @@ pub(super) async fn finish(
 ) {
     let passed = caught(work).await.unwrap_or_else(|problem| {
         let end = End::Failed(Failure::reconciliation(problem));
-        Passed { uid, end, object: None, unwritten: true, inventory: None, reverted: Vec::new() }
+        Passed { uid, end, object: None, unwritten: true, inventory: None, looked: None, reverted: Vec::new() }
     });
     let _ = events.send(Event::Passed { sync: sync.clone(), passed }).await;
 }
@@ -205,7 +207,8 @@ async fn say(context: &Context, reporting: &Reporting, pass: &Pass, mut outcome:
     let reverted = reverted(&outcome);
     let unwritten = written.is_err();
     let object = written.ok().flatten();
-    Passed { uid: pass.sync.uid(), end: outcome.end, object, unwritten, inventory: outcome.inventory, reverted }
+    let Outcome { end, inventory, looked, .. } = outcome;
+    Passed { uid: pass.sync.uid(), end, object, unwritten, inventory, looked, reverted }
 }
 
 fn reverted(outcome: &Outcome) -> Vec<(ObjectId, String)> {

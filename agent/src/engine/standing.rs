@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::mpsc;
-use towline_plan::inventory::Inventory as Owned;
 use towline_plan::naming::list;
 use towline_plan::object::{ObjectId, SyncKey};
 
@@ -14,7 +13,7 @@ use super::members::Hold;
 use super::passing::{Reporting, report_written};
 use super::sync::{SyncEntry, settings};
 use super::{Action, Engine, Event, Moment, caught, key};
-use crate::api::{self, Inventory, ResourceExt as _, Sync};
+use crate::api::{self, ResourceExt as _, Sync};
 use crate::cluster::EventKind;
 use crate::pass::{Context, health};
 use crate::report::{self, News};
@@ -45,7 +44,7 @@ pub struct Stand {
     pub sync: Arc<Sync>,
     pub fights: Option<String>,
     /// Of which the health is to be said anew.
-    pub owned: Option<Inventory>,
+    pub looked: Option<Arc<health::Objects>>,
 }
 
 /// What others fight over, in words.
@@ -98,15 +97,15 @@ impl SyncEntry {
 
 impl Engine {
     pub(super) fn start_standings(&mut self, at: Moment, actions: &mut Vec<Action>) {
-        for (key, entry) in self.syncs.iter_mut().filter(|(_, entry)| entry.hold == Hold::Own) {
+        for entry in self.syncs.values_mut().filter(|entry| entry.hold == Hold::Own) {
             entry.peace(at.now);
             if entry.is_to_stand() && entry.standing.after.is_none_or(|after| after <= at.now) {
                 entry.standing.is_underway = true;
                 let is_moved = std::mem::take(&mut entry.standing.is_moved);
                 entry.standing.is_of_health = is_moved;
-                let owned = self.inventories.get(key).filter(|_| is_moved).cloned();
+                let looked = entry.looked.clone().filter(|_| is_moved);
                 let fights = all_fights(entry);
-                actions.push(Action::Stand(Box::new(Stand { sync: Arc::clone(&entry.object), fights, owned })));
+                actions.push(Action::Stand(Box::new(Stand { sync: Arc::clone(&entry.object), fights, looked })));
             }
         }
     }
@@ -135,11 +134,10 @@ pub struct Stood {
 
 /// Says how a Sync stands. Somebody else's write in between is not written over: it may be newer.
 pub(super) async fn stand(stand: Stand, context: Context, reporting: Reporting, events: mpsc::Sender<Event>) {
-    let Stand { sync, fights, owned } = stand;
+    let Stand { sync, fights, looked } = stand;
     let (key, uid) = (key(&*sync), sync.uid());
     let work = async {
-        let owned = owned.and_then(|i| Owned::from_lines(&i.spec.entries, &i.spec.digest).ok());
-        let healthy = owned.and_then(|owned| health::between(&context, &sync, &owned));
+        let healthy = looked.and_then(|objects| health::between(&context, &sync, &objects));
         let status = report::standing(&sync, fights.as_deref(), healthy, Timestamp::now());
         if report::news(sync.status.as_ref(), &status) == News::None {
             return Some(Box::new((*sync).clone()));

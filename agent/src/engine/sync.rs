@@ -20,6 +20,7 @@ use super::standing::Standing;
 use super::{Action, Engine, Moment, SourceKey, key};
 use crate::api::{self, Sync};
 use crate::cluster::locked;
+use crate::pass::health::Objects;
 use crate::pass::is_leaving;
 
 /// One Sync.
@@ -41,6 +42,8 @@ pub(super) struct SyncEntry {
     pub fights: Fights,
     /// What is to be said of it beside what passes say.
     pub standing: Standing,
+    /// Of what its health was told last.
+    pub looked: Option<Arc<Objects>>,
     /// Whose claims its last pass waited to hear.
     pub unjudged: BTreeSet<SyncKey>,
 }
@@ -66,6 +69,7 @@ impl SyncEntry {
             ended: None,
             fights: Fights::default(),
             standing: Standing::default(),
+            looked: None,
             unjudged: BTreeSet::new(),
         }
     }

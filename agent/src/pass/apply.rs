@@ -39,6 +39,8 @@ pub(super) struct Done {
     pub lost: Option<Lost>,
     /// What the Healthy condition says, where anybody looked.
     pub healthy: Option<Verdict>,
+    /// What was looked at for that.
+    pub looked: Option<health::Objects>,
     /// What stays as others changed it.
     pub drifted: Vec<(ObjectId, Drift)>,
 }
@@ -101,16 +103,17 @@ pub(super) async fn apply(
     let mut left = Left::default();
     let whole = work.stages(&plan, &mut left).await;
     drop(timing);
-    let steps = plan.stages().iter().flat_map(|(_, steps)| steps);
-    let applied = steps.map(|step| (&step.desired.id, step.desired.version.as_str()));
-    let looked = match whole && !pass.halt.is_cancelled() {
-        true => health::look(cx, pass, &work.served, applied, redactor).await,
+    let steps = plan.stages().iter().flat_map(|(_, steps)| steps).filter(|step| !work.is_foreign(step));
+    let applied: Vec<_> = steps.map(|step| (&step.desired.id, step.desired.version.as_str())).collect();
+    // What goes needs no health, and what a Sync was told to look at may be what it deletes first.
+    let looked = match whole && !pass.halt.is_cancelled() && !pass.is_last() {
+        true => health::look(cx, pass, &work.served, applied.into_iter(), &work.owned, redactor).await,
         false => Ok(None),
     };
-    let (healthy, unwell) = match looked {
-        Ok(Some(looked)) => (Some(looked.verdict), looked.end),
-        Ok(None) => (None, None),
-        Err(failure) => (None, Some(End::Failed(failure))),
+    let (healthy, unwell, looked) = match looked {
+        Ok(Some(looked)) => (Some(looked.verdict), looked.end, Some(looked.objects)),
+        Ok(None) => (None, None, None),
+        Err(failure) => (None, Some(End::Failed(failure)), None),
     };
     // What takes the place of something has to work before that goes.
     if whole && unwell.is_none() && !pass.halt.is_cancelled() {
@@ -131,10 +134,21 @@ pub(super) async fn apply(
     let (drifted, found) = drift::found(pass, drifted);
     actions.extend(found);
     let end = if end == End::Succeeded && !drifted.is_empty() { End::Drifted } else { end };
-    Ok(Done { end, actions, kept: left.kept, left_alone, owned, record, rebuilt, lost, healthy, drifted })
+    Ok(Done { end, actions, kept: left.kept, left_alone, owned, record, rebuilt, lost, healthy, looked, drifted })
 }
 
 impl Work<'_> {
+    /// Whether an object that Git has is left alone and none of ours: the watch of own objects does not show it.
+    fn is_foreign(&self, step: &ApplyStep) -> bool {
+        let id = &step.desired.id;
+        if !matches!(step.apply, Apply::Leave(_)) && !self.left_alone.iter().any(|(left, _)| left == id) {
+            return false;
+        }
+        let watched = locked(&self.cx.watches.watched);
+        let owner = watched.live(id).and_then(|live| live.owner.as_ref());
+        watched.is_synced(&self.cx.watches.scope_of(id)) && owner != Some(&self.pass.key)
+    }
+
     /// Answers whether every object of every stage was applied.
     async fn stages(&mut self, plan: &CheckedPlan, left: &mut Left) -> bool {
         let stages = plan.stages();

@@ -31,21 +31,14 @@ pub(super) struct Patience<'a> {
     pub waited: Option<SignedDuration>,
 }
 
-/// What a look came to.
-pub(super) struct Looked {
-    /// What the Healthy condition says of it.
-    pub verdict: Verdict,
-    /// Why the pass ends here; `None`: everything is healthy.
-    pub end: Option<End>,
-}
-
-pub(super) fn conclude(judged: Vec<Judged>, patience: &Patience<'_>, redactor: &Redactor) -> Looked {
+/// What the Healthy condition says, and why the pass ends here; `None`: everything is healthy.
+pub(super) fn conclude(judged: Vec<Judged>, patience: &Patience<'_>, redactor: &Redactor) -> (Verdict, Option<End>) {
     let verdict = verdict(&judged);
     let count = judged.len();
     let unwell: Vec<Judged> = judged.into_iter().filter(|judged| !judged.health.is_current()).collect();
     if unwell.is_empty() {
         tracing::debug!(count, "everything is healthy");
-        return Looked { verdict, end: None };
+        return (verdict, None);
     }
     let told = |judged: &Judged| {
         let why = format!("{}: {}", judged.health.reason, judged.health.message);
@@ -59,7 +52,7 @@ pub(super) fn conclude(judged: Vec<Judged>, patience: &Patience<'_>, redactor: &
         let (watched, unwatched): (Vec<_>, Vec<_>) = (of(true), of(false));
         let watched = Some(watched).filter(|objects| !objects.is_empty()).map(Wait::Healthy);
         let unwatched = Some(unwatched).filter(|objects| !objects.is_empty()).map(Wait::Unwatched);
-        return Looked { verdict, end: Some(End::Waiting(watched.into_iter().chain(unwatched).collect())) };
+        return (verdict, Some(End::Waiting(watched.into_iter().chain(unwatched).collect())));
     }
     let failed: Vec<_> = unwell.iter().filter(|judged| !is_failed || judged.health.is_failed()).map(told).collect();
     let names = list(failed.iter().map(|(id, why)| format!("{id} ({why})")));
@@ -70,7 +63,7 @@ pub(super) fn conclude(judged: Vec<Judged>, patience: &Patience<'_>, redactor: &
     };
     let failure = Failure { reason: Reason::HealthCheckFailed, message, retryable: true };
     let verdict = Verdict { status: ConditionStatus::False, ..verdict };
-    Looked { verdict, end: Some(End::Failed(failure)) }
+    (verdict, Some(End::Failed(failure)))
 }
 
 /// What the Healthy condition says. Only names and reasons: it is also written where no redactor is at hand.
@@ -108,10 +101,16 @@ mod tests {
         Judged { id, health, is_watched: true }
     }
 
+    struct Looked {
+        verdict: Verdict,
+        end: Option<End>,
+    }
+
     fn after(judged: Vec<Judged>, waited: Option<i64>) -> Looked {
         let waited = waited.map(SignedDuration::from_secs);
         let patience = Patience { revision: "main@sha1:1", timeout: Duration::from_secs(60), waited };
-        conclude(judged, &patience, &Redactor::default())
+        let (verdict, end) = conclude(judged, &patience, &Redactor::default());
+        Looked { verdict, end }
     }
 
     fn failed(looked: &Looked) -> &str {

@@ -14,8 +14,8 @@ use towline_plan::object::{GroupKind, ObjectId, SyncKey, group_version};
 use towline_plan::redact::Redactor;
 use towline_plan::watched::Scope;
 
-use super::conclude::{Judged, Looked, Patience, conclude, verdict};
-use super::outcome::{Failure, Reason};
+use super::conclude::{Judged, Patience, conclude, verdict};
+use super::outcome::{End, Failure, Reason};
 use super::{Context, Pass, blocking};
 use crate::api::{HealthCheckReference, ResourceExt as _, Sync, SyncSpec, Verdict};
 use crate::cluster::{CONCURRENT_REQUESTS, Listing, RequestError, Served, locked};
@@ -23,6 +23,18 @@ use crate::cluster::{CONCURRENT_REQUESTS, Listing, RequestError, Served, locked}
 /// How long the watch may be behind what was applied a moment ago. It tells of it within some 10 ms; a pass goes on when it
 /// tells of it later.
 const SHOWN_TIMEOUT: Duration = Duration::from_secs(2);
+/// The objects that were looked at: `true` for those of the Sync itself, whose watch is another one.
+pub type Objects = Vec<(ObjectId, bool)>;
+
+/// What a look came to.
+pub(super) struct Looked {
+    /// What the Healthy condition says of it.
+    pub verdict: Verdict,
+    /// Why the pass ends here; `None`: everything is healthy.
+    pub end: Option<End>,
+    pub objects: Objects,
+}
+
 /// Whether a Sync asks for the health of anything.
 #[must_use]
 pub fn is_asked(spec: &SyncSpec) -> bool {
@@ -55,8 +67,11 @@ pub(super) fn rules(spec: &SyncSpec) -> Result<HealthRules, Failure> {
     })
 }
 
-/// The watches of objects that are somebody else's.
-pub(super) fn scopes(sync: &Sync, served: &Served, owned: &Owned) -> BTreeSet<Scope> {
+/// The watches of objects that are somebody else's: of those that were looked at, or that are to be.
+pub(super) fn scopes(sync: &Sync, served: &Served, owned: &Owned, looked: Option<&Objects>) -> BTreeSet<Scope> {
+    if let Some(objects) = looked {
+        return objects.iter().filter(|(_, is_own)| !is_own).map(|(id, _)| Scope::named(id)).collect();
+    }
     let checks = checks(sync, |kind| served.kinds.is_namespaced(kind));
     checks.keys().filter(|id| !owned.0.contains_key(*id)).map(Scope::named).collect()
 }
@@ -67,6 +82,7 @@ pub(super) async fn look<'a>(
     pass: &Pass,
     served: &Served,
     applied: impl Iterator<Item = (&'a ObjectId, &'a str)>,
+    owned: &Owned,
     redactor: &Redactor,
 ) -> Result<Option<Looked>, Failure> {
     let spec = &pass.sync.spec;
@@ -94,10 +110,17 @@ pub(super) async fn look<'a>(
     let judgements: Vec<_> = targets.iter().map(|target| judge(cx, pass, served, &rules, target)).collect();
     let mut judged: Vec<Judged> =
         futures::stream::iter(judgements).buffer_unordered(CONCURRENT_REQUESTS).collect().await;
+    // What ran to its end may be gone, and has no health any more; while it is there, it tells how it ended.
+    let has_run = |id: &ObjectId| owned.0.get(id).is_some_and(|entry| entry.state == State::Finished);
+    judged.retain(|judged| !(judged.health.is_absent() && has_run(&judged.id)));
     judged.sort_by(|a, b| a.id.cmp(&b.id));
+    let is_own = |judged: &Judged| (judged.id.clone(), own.contains_key(&judged.id));
+    let objects = judged.iter().map(is_own).collect();
     let timeout = spec.timeout.into();
     let waited = pass.waiting_since.map(|since| pass.started_at.duration_since(since));
-    Ok(Some(conclude(judged, &Patience { revision: &pass.revision.name, timeout, waited }, redactor)))
+    let patience = Patience { revision: &pass.revision.name, timeout, waited };
+    let (verdict, end) = conclude(judged, &patience, redactor);
+    Ok(Some(Looked { verdict, end, objects }))
 }
 
 /// An object to look at.
@@ -194,30 +217,26 @@ async fn evaluate(rules: HealthRules, body: Value, pods: Vec<Value>) -> Health {
     judged.unwrap_or_else(|failure| Health::unknown("NotJudged", failure.message))
 }
 
-/// What the Healthy condition is to say between passes, from what the watches show and nothing else; `None`: that is not
-/// enough.
+/// What the Healthy condition is to say between passes of what the last one looked at, from what the watches show and nothing
+/// else; `None`: that is not enough.
 #[must_use]
-pub fn between(cx: &Context, sync: &Sync, owned: &Owned) -> Option<Verdict> {
-    let spec = &sync.spec;
-    if !is_asked(spec) {
+pub fn between(cx: &Context, sync: &Sync, objects: &Objects) -> Option<Verdict> {
+    if !is_asked(&sync.spec) {
         return None;
     }
     let cx = cx.acting_for(sync);
     let key = SyncKey { namespace: sync.namespace().unwrap_or_default(), name: sync.name_any() };
-    let served = |id: &ObjectId| locked(&cx.watches.watched).is_synced(&Scope::named(id));
-    // A kind without namespaces is watched without one.
-    let checks = checks(sync, |_| true).into_keys().map(|id| match served(&id) {
-        true => id,
-        false => ObjectId { namespace: None, ..id },
-    });
-    let applied = owned.0.iter().filter(|(_, entry)| spec.wait && entry.state == State::Applied).map(|(id, _)| id);
-    let targets: BTreeSet<ObjectId> = checks.chain(applied.cloned()).collect();
     let watched = locked(&cx.watches.watched);
-    let health = |id: ObjectId| {
-        let known = watched.health(&id).filter(|_| owned.0.contains_key(&id));
-        let known = known.or_else(|| watched.foreign_health(&id, &key))?;
-        Some(Judged { id, health: known, is_watched: true })
-    };
-    let judged: Option<Vec<_>> = targets.into_iter().map(health).collect();
-    judged.map(|judged| verdict(&judged))
+    let mut judged = Vec::new();
+    for (id, is_own) in objects {
+        let health = match is_own {
+            true => watched.health(id),
+            false => watched.foreign_health(id, &key),
+        }?;
+        // It ran to its end: that it is gone then is how it should be.
+        if !(health.is_absent() && watched.finished(id).is_some()) {
+            judged.push(Judged { id: id.clone(), health, is_watched: true });
+        }
+    }
+    Some(verdict(&judged))
 }

@@ -194,7 +194,7 @@ pub(super) async fn claim(
 
 /// Writes what the pass came to. What was read is recorded only by a pass that succeeded.
 pub(super) async fn settle(cx: &Context, pass: &Pass, done: Done, tree: Option<&Tree>) -> Result<Outcome, Failure> {
-    let Done { mut end, actions, kept, left_alone, owned, record, rebuilt, lost, healthy, drifted } = done;
+    let Done { mut end, actions, kept, left_alone, owned, record, rebuilt, lost, healthy, looked, drifted } = done;
     let read = match (&end, tree) {
         (End::Succeeded | End::Drifted, Some(tree)) => {
             let paths = tree.read.iter().map(|r| (r.path.clone(), r.id.clone())).collect();
@@ -229,6 +229,7 @@ pub(super) async fn settle(cx: &Context, pass: &Pass, done: Done, tree: Option<&
         inventory,
         rebuilt,
         healthy,
+        looked,
         drifted: Some(drifted),
         unwatched: Vec::new(),
     })

@@ -234,7 +234,7 @@ async fn stages(cx: &Context, pass: &Pass) -> Result<Outcome, Failure> {
     let _timing = cx.metrics.time(Stage::Settle);
     // What is owned from here on is what has to be watched; of what was pruned the watches may end.
     let scopes: BTreeSet<Scope> = outcome.owned.0.keys().map(|id| cx.watches.scope_of(id)).collect();
-    let named = health::scopes(&pass.sync, &kinds_served, &outcome.owned);
+    let named = health::scopes(&pass.sync, &kinds_served, &outcome.owned, outcome.looked.as_ref());
     cx.watches.keep(&pass.key, &scopes.iter().cloned().chain(named).collect());
     let outcome = inventory::settle(cx, pass, outcome, Some(&tree)).await?;
     Ok(Outcome { unwatched: unwatched(cx, pass, scopes, &redactor), ..outcome })

@@ -6,6 +6,7 @@ use towline_plan::manifest::Mistake;
 use towline_plan::object::{GroupKind, ObjectId};
 use towline_plan::wait::Wait;
 
+use super::health::Objects;
 use crate::api::{Inventory, Verdict};
 use crate::cluster::RequestError;
 use crate::mirror::ReadError;
@@ -212,6 +213,8 @@ pub struct Outcome {
     pub rebuilt: Option<String>,
     /// What the Healthy condition says of it, where the pass looked.
     pub healthy: Option<Verdict>,
+    /// What it looked at for that.
+    pub looked: Option<Objects>,
     /// Objects that stay as others changed them, where the pass looked.
     pub drifted: Option<Vec<(ObjectId, Drift)>>,
     /// Kinds in use that cannot be watched, and why: drift of these is found at the interval only.
@@ -230,6 +233,7 @@ impl Outcome {
             inventory: None,
             rebuilt: None,
             healthy: None,
+            looked: None,
             drifted: None,
             unwatched,
         }

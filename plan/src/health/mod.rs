@@ -125,6 +125,11 @@ impl Health {
     }
 
     #[must_use]
+    pub fn is_absent(&self) -> bool {
+        *self == Self::absent()
+    }
+
+    #[must_use]
     pub fn is_current(&self) -> bool {
         self.status == Status::Current
     }

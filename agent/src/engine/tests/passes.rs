@@ -106,6 +106,7 @@ async fn a_spec_that_came_with_the_status_is_not_missed() {
         object: Some(Box::new(changed.clone())),
         unwritten: false,
         inventory: None,
+        looked: None,
         reverted: Vec::new(),
     };
     let actions = world.handle(Event::Passed { sync: pass(&running).pass.key.clone(), passed });
@@ -343,6 +344,7 @@ async fn what_the_last_pass_of_a_deleted_sync_claims_is_nobodys() {
         object: None,
         unwritten: false,
         inventory: Some(written),
+        looked: None,
         reverted: Vec::new(),
     };
     world.handle(Event::Passed { sync: key("a"), passed });

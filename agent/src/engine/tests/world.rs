@@ -165,7 +165,7 @@ impl World {
     /// The first pass of these actions ends so, and its status cannot be written.
     pub(super) fn unwritten(&mut self, actions: &[Action], end: End) -> Vec<Action> {
         let (uid, inventory, reverted) = (pass(actions).pass.sync.uid(), None, Vec::new());
-        let passed = passing::Passed { uid, end, object: None, unwritten: true, inventory, reverted };
+        let passed = passing::Passed { uid, end, object: None, unwritten: true, inventory, looked: None, reverted };
         self.handle(Event::Passed { sync: pass(actions).pass.key.clone(), passed })
     }
 
@@ -271,7 +271,8 @@ impl World {
         };
         let reverted = names.iter().map(|name| (id(name), "it was changed by kubectl".to_owned())).collect();
         let uid = job.pass.sync.uid();
-        let passed = passing::Passed { uid, end, object: None, unwritten: false, inventory: None, reverted };
+        let passed =
+            passing::Passed { uid, end, object: None, unwritten: false, inventory: None, looked: None, reverted };
         self.handle(Event::Passed { sync: job.pass.key.clone(), passed })
     }
 
