@@ -47,7 +47,7 @@ async fn one_refused_object_stops_its_stage_and_every_error_is_told() {
 /// Values that the API server and the parser are brought to repeat, each in another way.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_value_of_a_secret_is_ever_told() {
-    let world = World::new("secrets").await;
+    let world = World::talkative("secrets").await;
     let namespace = world.namespace.clone();
     let secret =
         |body: &str| format!("apiVersion: v1\nkind: Secret\nmetadata:\n  name: keys\n  namespace: {namespace}\n{body}");

@@ -76,6 +76,17 @@ impl World {
         (world, proxy)
     }
 
+    /// The same, with an agent that logs as much as it can.
+    pub async fn talkative(name: &str) -> Self {
+        let mut world = Self::new(name).await;
+        let mut config = agent_config(world.plane, &world.namespace, world.nats.access("agent"));
+        config.log =
+            Some("debug,kube=trace,kube_client=trace,kube_client::client=trace,towline_agent=trace".to_owned());
+        world.agent.kill();
+        world.agent = Daemon::agent(&config).await.unwrap();
+        world
+    }
+
     /// Puts an agent that reaches NATS in another way in place of the one that runs.
     pub async fn agent_with(&mut self, access: NatsAccess) {
         self.agent.kill();

@@ -89,6 +89,8 @@ pub struct AgentConfig {
     pub kubernetes_keys: String,
     /// Mirrors and the spool; kept over restarts. `None`: a folder of the process' own.
     pub storage: Option<PathBuf>,
+    /// `TOWLINE_LOG`, where it is not for whoever runs the tests.
+    pub log: Option<String>,
     /// More top-level keys, or tables, as TOML.
     pub extra_keys: String,
     pub extra_tables: String,
@@ -103,6 +105,7 @@ impl AgentConfig {
             namespaces: Vec::new(),
             kubernetes_keys: String::new(),
             storage: None,
+            log: None,
             extra_keys: String::new(),
             extra_tables: String::new(),
         }

@@ -43,7 +43,8 @@ impl Daemon {
     pub async fn agent(config: &AgentConfig) -> Result<Self, Failure> {
         let dir = guard::scratch("agent");
         let file = config.write(&dir)?;
-        let mut daemon = Self::start("towline-agent", dir, &file)?;
+        let log = config.log.as_ref().map(|level| ("TOWLINE_LOG", level.as_str()));
+        let mut daemon = Self::start_with("towline-agent", &binary("towline-agent")?, dir, &file, log)?;
         daemon.address("admin").await?;
         Ok(daemon)
     }
