@@ -27,6 +27,9 @@ const SERVERS: &[&str] = &["managedFields", "resourceVersion", "generation", "cr
 pub struct Drift {
     /// Without a value of any Secret.
     pub what: String,
+    /// The same without any value: for what leaves the cluster.
+    #[serde(skip)]
+    pub brief: String,
     /// The fields that drifted, without values.
     pub fields: Vec<String>,
 }
@@ -39,7 +42,7 @@ impl fmt::Display for Drift {
 
 impl From<String> for Drift {
     fn from(what: String) -> Self {
-        Self { what, fields: Vec::new() }
+        Self { brief: what.clone(), what, fields: Vec::new() }
     }
 }
 
@@ -92,17 +95,20 @@ impl Detail {
     /// The same in words; `last_writer` is who wrote the object last, where no writer of a field is known.
     #[must_use]
     pub fn drift(&self, last_writer: Option<&Writer>) -> Drift {
-        let mut what = "it was changed".to_owned();
+        let mut by = "it was changed".to_owned();
         if let Some(writer) = self.writer.as_ref().or(last_writer) {
-            what.push_str(&format!(" by {writer}"));
+            by.push_str(&format!(" by {writer}"));
         }
-        if !self.changes.is_empty() {
-            what.push_str(&format!(": {}", self.changes.join(", ")));
-        }
-        if self.omitted > 0 {
-            what.push_str(&format!(" and {} more fields", self.omitted));
-        }
-        Drift { what, fields: self.fields.clone() }
+        let more = match self.omitted {
+            0 => String::new(),
+            omitted => format!(" and {omitted} more fields"),
+        };
+        let say = |fields: &[String]| match fields {
+            [] => format!("{by}{more}"),
+            fields => format!("{by}: {}{more}", fields.join(", ")),
+        };
+        let named = self.fields.len().min(self.changes.len());
+        Drift { what: say(&self.changes), brief: say(&self.fields[..named]), fields: self.fields.clone() }
     }
 }
 

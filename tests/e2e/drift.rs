@@ -94,6 +94,11 @@ async fn drift_is_reverted_at_once_and_told_with_who_did_it() {
     })
     .await
     .unwrap();
+    let reports = format!("{:#?}", world.reports().await);
+    assert!(
+        reports.contains("spec.replicas") && !reports.contains("instead of"),
+        "a value left the cluster: {reports}"
+    );
     // Nothing of it was taken for a new revision or an interval.
     world.ready_at(&commit).await;
 

@@ -62,5 +62,9 @@ async fn a_fight_is_told_while_it_lasts() {
     world.event("DriftRepeated", &["/a", "some-operator"]).await;
     let told = world.events().await.into_iter().filter(|(_, reason, _)| reason == "DriftRepeated").count();
     assert_eq!(told, 1);
+    // What leaves the cluster names fields only.
+    world.report(towline_proto::report::EventKind::Failed, &["/a (", "some-operator", "data.value"]).await;
+    let reports = format!("{:#?}", world.reports().await);
+    assert!(!reports.contains("mine ") && !reports.contains("instead of"), "{reports}");
     world.condition("DriftRepeated", false).await;
 }

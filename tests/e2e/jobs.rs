@@ -52,7 +52,7 @@ impl World {
     async fn job_stays_gone(&self, value: &str) {
         self.meddle("a", "some-editor", value).await;
         self.applied("a", "1").await;
-        self.report(towline_proto::report::EventKind::DriftReverted, &[&format!("{value:?} instead of")]).await;
+        self.event("DriftReverted", &[&format!("{value:?} instead of")]).await;
         assert!(self.api::<Job>().get_opt("migrate").await.unwrap().is_none(), "the Job ran again");
     }
 }

@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use crate::api::ResourceExt as _;
 use jiff::Timestamp;
+use towline_plan::diff::Drift;
 use towline_plan::object::{ObjectId, SyncKey};
 use towline_plan::schedule::sync::{Ended, Trigger};
 use towline_plan::wait::Wait;
 
-use super::passing::{self, Passed};
+use super::passing::{Passed, Warning};
 use super::sync::{SyncEntry, settings};
 use super::{Action, Engine, Moment, standing};
 use crate::cluster::{Moved, Movement, locked};
@@ -18,15 +19,17 @@ use crate::pass::{End, Failure, Reason};
 
 impl SyncEntry {
     /// Takes in what was put right, and answers with what is to be told of fights that begin by that.
-    fn fought(&mut self, reverted: Vec<(ObjectId, String)>, now: Timestamp) -> Option<String> {
+    fn fought(&mut self, reverted: Vec<(ObjectId, Drift)>, now: Timestamp) -> Option<Warning> {
         let retry_interval = settings(&self.object).retry_interval;
         let begun = self.fights.corrected(reverted, retry_interval, now);
         self.schedule.put_off_drift(self.fights.drift_waits_until(retry_interval));
         if begun.is_empty() {
             return None;
         }
-        let begun = self.fights.going_on().filter(|(id, _)| begun.contains(id));
-        Some(standing::fights(begun))
+        let begun = || self.fights.going_on().filter(|(id, _)| begun.contains(id));
+        let message = standing::fights(begun(), |drift| &drift.what);
+        let brief = standing::fights(begun(), |drift| &drift.brief);
+        Some(Warning { sync: Arc::clone(&self.object), message, brief })
     }
 }
 
@@ -103,8 +106,8 @@ impl Engine {
         let is_news = settles > entry.settled;
         entry.settled = entry.settled.max(settles);
         entry.schedule.ended(how, at.now, at.dice);
-        if let Some(message) = entry.fought(reverted, at.now) {
-            actions.push(Action::Warn(Box::new(passing::Warning { sync: Arc::clone(&entry.object), message })));
+        if let Some(warning) = entry.fought(reverted, at.now) {
+            actions.push(Action::Warn(Box::new(warning)));
         }
         // As the watch would tell: what was changed since the last event of the watch came along with the answer.
         match object.filter(|object| object.uid() == uid) {

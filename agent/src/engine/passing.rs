@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use towline_daemon::error::chain;
+use towline_plan::diff::Drift;
 use towline_plan::object::{ObjectId, SyncKey};
 use towline_plan::schedule::sync::Trigger;
 use towline_plan::schedule::turns::Urgency;
@@ -41,6 +42,8 @@ pub struct Explanation {
 pub struct Warning {
     pub sync: Arc<Sync>,
     pub message: String,
+    /// The same without any value: this leaves the cluster.
+    pub brief: String,
 }
 
 /// How a pass came out, as far as the loop cares.
@@ -57,7 +60,7 @@ pub struct Passed {
     /// What it looked at for the health of the Sync, if it did.
     pub looked: Option<pass::health::Objects>,
     /// What was put back, and what had happened to it.
-    pub reverted: Vec<(ObjectId, String)>,
+    pub reverted: Vec<(ObjectId, Drift)>,
 }
 
 /// What jobs report through.
@@ -211,9 +214,9 @@ async fn say(context: &Context, reporting: &Reporting, pass: &Pass, mut outcome:
     Passed { uid: pass.sync.uid(), end, object, unwritten, inventory, looked, reverted }
 }
 
-fn reverted(outcome: &Outcome) -> Vec<(ObjectId, String)> {
+fn reverted(outcome: &Outcome) -> Vec<(ObjectId, Drift)> {
     let what = |action: &Action| match &action.deed {
-        Deed::Reverted(drift) => Some((action.id.clone(), drift.what.clone())),
+        Deed::Reverted(drift) => Some((action.id.clone(), drift.clone())),
         _ => None,
     };
     outcome.actions.iter().filter_map(what).collect()
@@ -323,11 +326,11 @@ async fn write_status(cluster: &Cluster, sync: &Sync, status: SyncStatus) -> Res
 
 /// Says that something works against a Sync. The condition of it is written with whatever is written next.
 pub(super) async fn warn(warning: Warning, reporting: Reporting) {
-    let Warning { sync, message } = warning;
+    let Warning { sync, message, brief } = warning;
     tracing::warn!(sync = %super::key(&*sync), message_text = message, "reverted again and again");
     reporting.cluster.announce(&*sync, EventKind::Warning, api::DRIFT_REPEATED, &message).await;
     if let Some(bus) = &reporting.bus {
-        let change = report::told(&sync, Trigger::Drift, &message, &reporting.name, Timestamp::now());
+        let change = report::told(&sync, Trigger::Drift, &brief, &reporting.name, Timestamp::now());
         bus.report(Report::Change(change.bounded()));
     }
 }

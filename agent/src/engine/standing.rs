@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::mpsc;
+use towline_plan::diff::Drift;
 use towline_plan::naming::list;
 use towline_plan::object::{ObjectId, SyncKey};
 
@@ -47,9 +48,12 @@ pub struct Stand {
     pub looked: Option<Arc<health::Objects>>,
 }
 
-/// What others fight over, in words.
-pub(super) fn fights<'a>(fights: impl Iterator<Item = (&'a ObjectId, &'a str)>) -> String {
-    let all: Vec<_> = fights.map(|(id, what)| format!("{id} ({what})")).collect();
+/// What others fight over, in the words that `say` has for what happens to each.
+pub(super) fn fights<'a>(
+    fights: impl Iterator<Item = (&'a ObjectId, &'a Drift)>,
+    say: fn(&'a Drift) -> &'a str,
+) -> String {
+    let all: Vec<_> = fights.map(|(id, what)| format!("{id} ({})", say(what))).collect();
     format!(
         "changed again as often as it is put right, which is done less and less often now: {}",
         list(all.into_iter())
@@ -58,7 +62,7 @@ pub(super) fn fights<'a>(fights: impl Iterator<Item = (&'a ObjectId, &'a str)>) 
 
 /// The same of all fights over a Sync's objects that go on.
 pub(super) fn all_fights(entry: &SyncEntry) -> Option<String> {
-    entry.fights.going_on().next().is_some().then(|| fights(entry.fights.going_on()))
+    entry.fights.going_on().next().is_some().then(|| fights(entry.fights.going_on(), |drift| &drift.what))
 }
 
 fn has(sync: &Sync, kind: &str) -> bool {

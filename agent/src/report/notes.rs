@@ -73,10 +73,19 @@ pub(super) fn rebuilt_text(problem: &str) -> String {
     )
 }
 
-pub(super) fn describe(action: &Action) -> String {
+fn describe(action: &Action) -> String {
     match &action.deed {
         Deed::Reverted(drift) => format!("{} reverted: {drift}", action.id),
         Deed::Drifted(drift) => format!("{} drifted and is left so: {drift}", action.id),
+        _ => describe_briefly(action),
+    }
+}
+
+/// Without the values of fields: for what leaves the cluster.
+pub(super) fn describe_briefly(action: &Action) -> String {
+    match &action.deed {
+        Deed::Reverted(drift) => format!("{} reverted: {}", action.id, drift.brief),
+        Deed::Drifted(drift) => format!("{} drifted and is left so: {}", action.id, drift.brief),
         Deed::Recreated(why) => format!("{} recreated: {why}", action.id),
         Deed::Skipped(why) => format!("{} skipped: {why}", action.id),
         deed => format!("{} {}", action.id, deed.word()),

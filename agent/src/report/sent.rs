@@ -7,7 +7,7 @@ use towline_plan::naming::list;
 use towline_plan::schedule::sync::Trigger;
 use towline_proto::report::{ChangeEvent, EventKind, ObjectChange};
 
-use super::notes::{describe, is_said, rebuilt_text};
+use super::notes::{describe_briefly, is_said, rebuilt_text};
 use super::ready::ready;
 use crate::api::{self, ResourceExt as _, Sync};
 use crate::pass::{Action, Deed, End, Outcome, Pass};
@@ -57,7 +57,7 @@ pub fn changes(
         message: match (&outcome.rebuilt, actions.is_empty()) {
             (Some(problem), true) if kind == EventKind::InventoryRebuilt => rebuilt_text(problem),
             (_, true) => message.clone(),
-            (_, false) => list(actions.iter().map(|a| describe(a))),
+            (_, false) => list(actions.iter().map(|a| describe_briefly(a))),
         },
         changes: actions.iter().map(|a| ObjectChange::new(a.id.to_string(), a.deed.word(), fields(a))).collect(),
         changes_omitted: 0,

@@ -24,6 +24,11 @@ fn fields_are_named_with_both_values_and_servers_own_are_not() {
     });
     let detail = detail("Deployment", live, wanted);
     insta::assert_snapshot!(detail.drift(None));
+    assert_eq!(
+        detail.drift(None).brief,
+        "it was changed: metadata.labels[\"a.b/c\"], spec.args[1], spec.containers[extra], spec.containers[web].image, \
+         spec.replicas"
+    );
     assert_eq!(detail.fields.len(), 5);
 }
 
@@ -45,7 +50,9 @@ fn what_is_much_is_counted_and_what_is_long_is_cut() {
     let detail = detail("ConfigMap", json!({"data": live}), json!({"data": {}}));
     assert_eq!((detail.changes.len(), detail.fields.len(), detail.omitted), (10, 16, 20));
     assert!(detail.changes.iter().all(|change| change.len() < 200), "{:?}", detail.changes);
-    assert!(detail.drift(None).what.ends_with("and 20 more fields"));
+    let drift = detail.drift(None);
+    assert!(drift.what.ends_with("and 20 more fields"));
+    assert!(drift.brief.ends_with("data.k08, data.k09 and 20 more fields"), "{}", drift.brief);
 }
 
 #[test]

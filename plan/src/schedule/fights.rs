@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{after, backoff};
+use crate::diff::Drift;
 use crate::object::ObjectId;
 
 /// Corrections of one object within [`WITHIN`] that are no fight yet: a person who tries it out again and again never waits.
@@ -26,8 +27,8 @@ struct Corrections {
     at: Vec<Timestamp>,
     /// Since it is a fight: how often it was corrected.
     rounds: u32,
-    /// What had happened to it, in words.
-    what: String,
+    /// What had happened to it.
+    what: Drift,
 }
 
 impl Corrections {
@@ -46,7 +47,7 @@ impl Fights {
     /// Objects were put back as Git says, for whatever reason a pass ran. Answers with those over which a fight begins by that.
     pub fn corrected(
         &mut self,
-        objects: impl IntoIterator<Item = (ObjectId, String)>,
+        objects: impl IntoIterator<Item = (ObjectId, Drift)>,
         retry_interval: SignedDuration,
         now: Timestamp,
     ) -> Vec<ObjectId> {
@@ -54,7 +55,7 @@ impl Fights {
         let mut begun = Vec::new();
         for (id, what) in objects {
             let one =
-                self.0.entry(id.clone()).or_insert(Corrections { at: Vec::new(), rounds: 0, what: String::new() });
+                self.0.entry(id.clone()).or_insert(Corrections { at: Vec::new(), rounds: 0, what: Drift::default() });
             one.at.retain(|at| now.duration_since(*at) <= WITHIN);
             one.at.push(now);
             one.what = what;
@@ -78,8 +79,8 @@ impl Fights {
     }
 
     /// The fights that go on, with what happens to each object.
-    pub fn going_on(&self) -> impl Iterator<Item = (&ObjectId, &str)> {
-        self.0.iter().filter(|(_, one)| one.rounds > 0).map(|(id, one)| (id, one.what.as_str()))
+    pub fn going_on(&self) -> impl Iterator<Item = (&ObjectId, &Drift)> {
+        self.0.iter().filter(|(_, one)| one.rounds > 0).map(|(id, one)| (id, &one.what))
     }
 
     /// When the first of them will be over, if nothing happens.
@@ -115,7 +116,7 @@ mod tests {
     }
 
     fn corrected(fights: &mut Fights, n: usize, now: i64) -> usize {
-        fights.corrected([(id(n), "it was changed by kubectl".to_owned())], RETRY, at(now)).len()
+        fights.corrected([(id(n), "it was changed by kubectl".to_owned().into())], RETRY, at(now)).len()
     }
 
     #[test]
@@ -123,7 +124,7 @@ mod tests {
         let mut fights = Fights::default();
         let told: Vec<_> = (0..12).map(|now| corrected(&mut fights, 0, now)).collect();
         assert_eq!(told, [0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0]);
-        assert_eq!(fights.going_on().collect::<Vec<_>>(), [(&id(0), "it was changed by kubectl")]);
+        assert_eq!(fights.going_on().collect::<Vec<_>>(), [(&id(0), &"it was changed by kubectl".to_owned().into())]);
     }
 
     #[test]

@@ -269,7 +269,7 @@ impl World {
             namespace: Some("ns".to_owned()),
             name: name.to_owned(),
         };
-        let reverted = names.iter().map(|name| (id(name), "it was changed by kubectl".to_owned())).collect();
+        let reverted = names.iter().map(|name| (id(name), "it was changed by kubectl".to_owned().into())).collect();
         let uid = job.pass.sync.uid();
         let passed =
             passing::Passed { uid, end, object: None, unwritten: false, inventory: None, looked: None, reverted };
