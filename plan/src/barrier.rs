@@ -208,7 +208,16 @@ mod tests {
                 last_writer: None,
             });
             let (uid, resource_version) = ("u".to_owned(), "1".to_owned());
-            let found = Found { uid, resource_version, last_writer: None, detail: None, remembered: false };
+            let owner = self.owner.clone();
+            let found = Found {
+                uid,
+                resource_version,
+                owner,
+                deleting: false,
+                last_writer: None,
+                detail: None,
+                remembered: false,
+            };
             let seen = live.map_or(Seen::Absent, Seen::Present);
             let observed = Observed {
                 judgements: desired.iter().map(|d| (d.id.clone(), Judgement::Differs(found.clone()))).collect(),

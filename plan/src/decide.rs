@@ -79,7 +79,7 @@ pub struct ApplyStep {
     /// Fields that people and other tools left on it are taken over first: it is adopted, or it is another object than the one
     /// that was applied.
     pub take_over: bool,
-    /// The object this was decided about, where it exists and is to change.
+    /// The object this was decided about, where it exists and can be applied.
     pub seen: Option<Found>,
 }
 
@@ -264,12 +264,12 @@ pub fn judge(desired: &Desired, entry: Option<&Entry>, judgement: Option<&Judgem
     match judgement {
         None => Apply::HoldBack("it was not judged".to_owned()),
         Some(Judgement::LeftAlone(why)) => Apply::Leave(why.clone()),
-        Some(Judgement::Clean | Judgement::Differs(_)) if desired.policy.ssa == Ssa::IfNotPresent => {
+        Some(Judgement::Clean(_) | Judgement::Differs(_)) if desired.policy.ssa == Ssa::IfNotPresent => {
             Apply::Leave("it exists, and towline.dev/ssa is IfNotPresent".to_owned())
         }
-        Some(Judgement::Clean) if unchanged_in_git => Apply::Keep,
+        Some(Judgement::Clean(_)) if unchanged_in_git => Apply::Keep,
         // The metadata of a ConfigMap changed twice within a second can look untouched; the digests cannot.
-        Some(Judgement::Clean) => Apply::Configure,
+        Some(Judgement::Clean(_)) => Apply::Configure,
         // It runs again when Git has another one.
         Some(Judgement::Absent) if unchanged_in_git && entry.is_some_and(|e| e.state == State::Finished) => Apply::Keep,
         Some(Judgement::Absent) if unchanged_in_git => on_drift.apply("it was deleted".to_owned().into()),
@@ -302,7 +302,7 @@ pub fn takes_over(desired: &Desired, entry: Option<&Entry>, judgement: Option<&J
             let is_another = entry.and_then(|e| e.uid.as_ref()).is_some_and(|uid| *uid != found.uid);
             !is_applied || is_another
         }
-        Some(Judgement::Clean) => !is_applied,
+        Some(Judgement::Clean(_)) => !is_applied,
         None | Some(Judgement::LeftAlone(_) | Judgement::Absent | Judgement::Later) => false,
         // Created anew, it has nobody's fields.
         Some(Judgement::Immutable(..) | Judgement::Going) => false,

@@ -65,12 +65,15 @@ pub enum Seen {
     Present(Live),
 }
 
-/// A live object that an apply would or might change.
+/// The live object that was judged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
     pub uid: String,
     /// What was judged: an apply that answers with the same one changed nothing.
     pub resource_version: String,
+    /// The Sync its owner labels named before it was asked what an apply would do.
+    pub owner: Option<SyncKey>,
+    pub deleting: bool,
     pub last_writer: Option<Writer>,
     /// What differs, where Git did not change.
     pub detail: Option<Detail>,
@@ -78,11 +81,21 @@ pub struct Found {
     pub remembered: bool,
 }
 
+impl Found {
+    /// Whether a Sync may write over what the object is now, as it was decided to: somebody wrote it since it was judged. What
+    /// they changed otherwise is put right by the write; whose it is, and whether it may be written at all, is not.
+    #[must_use]
+    pub fn is_still(&self, live: &Live, sync: &SyncKey) -> bool {
+        let is_same_owner = live.owner == self.owner || live.owner.as_ref() == Some(sync);
+        live.uid == self.uid && is_same_owner && !live.left_alone && live.deleting == self.deleting
+    }
+}
+
 /// What the API server says of an object Git wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Judgement {
-    /// An apply would change nothing.
-    Clean,
+    /// An apply would change nothing; `None`: nobody looked, because what was applied is not looked at any more.
+    Clean(Option<Found>),
     /// It exists and asks to be left alone: how, in words.
     LeftAlone(String),
     /// It does not exist.
@@ -102,18 +115,15 @@ pub enum Judgement {
 }
 
 impl Judgement {
-    /// The object that was judged, where an apply would or might change it.
+    /// The object that was judged, where there is one that can be applied.
     #[must_use]
     pub fn found(&self) -> Option<&Found> {
         match self {
+            Self::Clean(found) => found.as_ref(),
             Self::Differs(found) | Self::Immutable(_, found) => Some(found),
-            Self::Clean
-            | Self::Going
-            | Self::LeftAlone(_)
-            | Self::Absent
-            | Self::Later
-            | Self::Refused(_)
-            | Self::Unjudged(_) => None,
+            Self::Going | Self::LeftAlone(_) | Self::Absent | Self::Later | Self::Refused(_) | Self::Unjudged(_) => {
+                None
+            }
         }
     }
 }
@@ -133,4 +143,43 @@ pub struct Observed {
     pub others: BTreeMap<SyncKey, Other>,
     /// The kinds that definitions of the inventory define, where they are served.
     pub defined: BTreeMap<ObjectId, GroupKind>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_judged_is_written_over_only_while_it_is_whose_it_was() {
+        let sync = |name: &str| SyncKey { namespace: "ns".into(), name: name.into() };
+        let found = |owner: Option<&str>| Found {
+            uid: "u".into(),
+            resource_version: "1".into(),
+            owner: owner.map(sync),
+            deleting: false,
+            last_writer: None,
+            detail: None,
+            remembered: false,
+        };
+        let live = |owner: Option<&str>| Live {
+            uid: "u".into(),
+            resource_version: "2".into(),
+            fingerprint: 2,
+            owner: owner.map(sync),
+            applied: true,
+            letting: Letting::Late,
+            deleting: false,
+            left_alone: false,
+            last_writer: None,
+        };
+        let may = |judged, now: Live| found(judged).is_still(&now, &sync("ours"));
+        assert!(may(None, live(None)) && may(Some("ours"), live(Some("ours"))));
+        assert!(may(Some("gone"), live(Some("gone"))), "its labels name a Sync that is gone");
+        assert!(may(None, live(Some("ours"))), "a try of ours whose answer was lost");
+        assert!(!may(None, live(Some("other"))) && !may(Some("ours"), live(Some("other"))));
+        assert!(!may(Some("ours"), live(None)), "its labels were taken away");
+        assert!(!may(None, Live { uid: "another".into(), ..live(None) }));
+        assert!(!may(None, Live { left_alone: true, ..live(None) }));
+        assert!(!may(None, Live { deleting: true, ..live(None) }));
+    }
 }

@@ -32,6 +32,8 @@ pub enum Fault {
     Status(u16, Option<u32>),
     /// The server does not see it, and nobody answers while the fault is switched on; then the connection breaks.
     Hang,
+    /// The server does not see it while the fault is switched on; then it is as if there had been none.
+    Hold,
     /// The server does not see it: the connection breaks.
     Drop,
     /// The server does it, and the connection breaks before its answer.

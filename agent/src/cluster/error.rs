@@ -28,6 +28,8 @@ enum Cause {
     /// Not sent: what it would do cannot be what was asked for.
     #[error("{0}")]
     Impossible(String),
+    #[error("it is another object, another's or to be left alone by now, and is judged again")]
+    Changed,
     #[error("the cluster does not serve its kind in that version now")]
     Unserved,
     #[error(transparent)]
@@ -61,6 +63,11 @@ impl RequestError {
         Self { what, source: Cause::Unserved }
     }
 
+    /// What an object was decided on is not so any more: it was not written.
+    pub fn changed(what: String) -> Self {
+        Self { what, source: Cause::Changed }
+    }
+
     pub(super) fn impossible(what: String, why: String) -> Self {
         Self { what, source: Cause::Impossible(why) }
     }
@@ -80,7 +87,8 @@ impl RequestError {
     fn code(&self) -> Option<u16> {
         match &self.source {
             Cause::Status { code, .. } => Some(*code),
-            Cause::Unserved | Cause::Timeout(_) | Cause::Fenced(_) | Cause::Transport(_) | Cause::Impossible(_) => None,
+            Cause::Unserved | Cause::Timeout(_) | Cause::Fenced(_) | Cause::Transport(_) => None,
+            Cause::Impossible(_) | Cause::Changed => None,
         }
     }
 

@@ -6,8 +6,9 @@ use kube::api::{Patch, PatchParams};
 use serde_json::Value;
 use towline_plan::desired::Desired;
 use towline_plan::disown::disown;
-use towline_plan::observed::FIELD_MANAGER;
+use towline_plan::observed::{FIELD_MANAGER, Live};
 
+use super::live::live;
 use super::{Cluster, RequestError, Served, bounded};
 
 impl Cluster {
@@ -19,33 +20,42 @@ impl Cluster {
         Ok(self.held(served, object).await?.is_some_and(|(_, patch)| patch.is_some()))
     }
 
-    /// Lets go of the fields that are left to others, and answers with the object's uid; `None`: it does not exist.
+    /// Lets go of the fields that are left to others, and answers with what the object is then; `None`: it does not exist.
+    /// `is_meant`: whether it is what was decided on.
     ///
     /// # Errors
-    /// It changed since it was read (a conflict), the API server refuses, or a field is a part of what can be had as a whole only.
-    pub async fn disown(&self, served: &Served, object: &Desired) -> Result<Option<String>, RequestError> {
-        let Some((uid, patch)) = self.held(served, object).await? else { return Ok(None) };
-        if let Some(patch) = patch {
-            let api = self.objects(served, &object.id, &object.version)?;
-            let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-            let what = || format!("letting go of fields of {}", object.id);
-            bounded(what, api.patch_metadata(&object.id.name, &params, &Patch::Merge(patch))).await?;
+    /// It is not what is meant; it changed since it was read (a conflict); the API server refuses; or a field is a part of what
+    /// can be had as a whole only.
+    pub async fn disown(
+        &self,
+        served: &Served,
+        object: &Desired,
+        is_meant: &(dyn Fn(&Live) -> bool + Sync),
+    ) -> Result<Option<Live>, RequestError> {
+        let Some((seen, patch)) = self.held(served, object).await? else { return Ok(None) };
+        let what = || format!("letting go of fields of {}", object.id);
+        if !is_meant(&seen) {
+            return Err(RequestError::changed(what()));
         }
-        Ok(Some(uid))
+        let Some(patch) = patch else { return Ok(Some(seen)) };
+        let api = self.objects(served, &object.id, &object.version)?;
+        let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        let written = bounded(what, api.patch_metadata(&object.id.name, &params, &Patch::Merge(patch))).await?;
+        Ok(Some(live(&written)))
     }
 
-    /// The uid of a live object, and the patch that lets go of what is to be let go of; `None`: it does not exist.
-    async fn held(&self, served: &Served, object: &Desired) -> Result<Option<(String, Option<Value>)>, RequestError> {
+    /// A live object, and the patch that lets go of what is to be let go of; `None`: it does not exist.
+    async fn held(&self, served: &Served, object: &Desired) -> Result<Option<(Live, Option<Value>)>, RequestError> {
         let api = self.objects(served, &object.id, &object.version)?;
         let what = || format!("looking at {}", object.id);
         let meta = match bounded(what, api.get_metadata(&object.id.name)).await {
-            Ok(meta) => meta.metadata,
+            Ok(meta) => meta,
             Err(error) if error.is_not_found() => return Ok(None),
             Err(error) => return Err(error),
         };
-        let metadata = serde_json::to_value(&meta).unwrap_or_default();
+        let metadata = serde_json::to_value(&meta.metadata).unwrap_or_default();
         let patch = disown(&metadata, &object.value, &object.ignored.paths)
             .map_err(|problem| RequestError::impossible(what(), problem.to_string()))?;
-        Ok(Some((meta.uid.unwrap_or_default(), patch)))
+        Ok(Some((live(&meta), patch)))
     }
 }

@@ -31,8 +31,8 @@ impl Cluster {
         self.patch(served, object, body, None, true).await
     }
 
-    /// Applies the object. `on` is the uid of the object that is meant, and its resource version if nobody may have written it
-    /// since: where it is another one, or gone, nothing is written. What is left to others is applied without `on` only.
+    /// Applies the object. `on` is the uid and the resource version of the object that is meant: where it is another one,
+    /// written since, or gone, nothing is written. What is left to others is applied without `on` only.
     ///
     /// # Errors
     /// It is not what `on` says (a conflict); the API server refuses it, or could not do it.
@@ -40,7 +40,7 @@ impl Cluster {
         &self,
         served: &Served,
         object: &Desired,
-        on: Option<(&str, Option<&str>)>,
+        on: Option<(&str, &str)>,
     ) -> Result<Applied, RequestError> {
         let body = if on.is_some() { object.standing() } else { &object.value };
         self.patch(served, object, body, on, false).await
@@ -51,7 +51,7 @@ impl Cluster {
         served: &Served,
         object: &Desired,
         body: &Value,
-        on: Option<(&str, Option<&str>)>,
+        on: Option<(&str, &str)>,
         dry_run: bool,
     ) -> Result<Applied, RequestError> {
         let params = PatchParams {
@@ -66,9 +66,7 @@ impl Cluster {
         if let Some((uid, resource_version)) = on {
             let metadata = &mut value.to_mut()["metadata"];
             metadata["uid"] = uid.into();
-            if let Some(resource_version) = resource_version {
-                metadata["resourceVersion"] = resource_version.into();
-            }
+            metadata["resourceVersion"] = resource_version.into();
         }
         let patch = Patch::Apply(&*value);
         let what = || format!("{} {}", if dry_run { "dry-running" } else { "applying" }, object.id);
@@ -78,23 +76,29 @@ impl Cluster {
     }
 
     /// Makes what people and other tools set on an object Towline's, so that the next apply removes what Git does not have.
-    /// Nothing is written where they set nothing.
+    /// Nothing is written where they set nothing. `is_meant`: whether it is what was decided on. Answers with what it is then.
     ///
     /// # Errors
-    /// It changed since it was read (a conflict), or the API server refuses.
-    pub async fn take_over(&self, served: &Served, id: &ObjectId, version: &str) -> Result<(), RequestError> {
+    /// It is gone or not what is meant; it changed since it was read (a conflict); the API server refuses.
+    pub async fn take_over(
+        &self,
+        served: &Served,
+        id: &ObjectId,
+        version: &str,
+        is_meant: &(dyn Fn(&Live) -> bool + Sync),
+    ) -> Result<Live, RequestError> {
         let api = self.objects(served, id, version)?;
-        let meta = match bounded(|| format!("looking at {id}"), api.get_metadata(&id.name)).await {
-            Ok(meta) => meta,
-            // Gone since: there is nothing to take over.
-            Err(error) if error.is_not_found() => return Ok(()),
-            Err(error) => return Err(error),
-        };
+        let what = || format!("taking over {id}");
+        let meta = bounded(|| format!("looking at {id}"), api.get_metadata(&id.name)).await?;
+        let seen = live(&meta);
+        if !is_meant(&seen) {
+            return Err(RequestError::changed(what()));
+        }
         let meta = serde_json::to_value(&meta.metadata).unwrap_or_default();
-        let Some(patch) = adopt::take_over(&meta) else { return Ok(()) };
+        let Some(patch) = adopt::take_over(&meta) else { return Ok(seen) };
         let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-        bounded(|| format!("taking over {id}"), api.patch_metadata(&id.name, &params, &Patch::Merge(patch))).await?;
-        Ok(())
+        let written = bounded(what, api.patch_metadata(&id.name, &params, &Patch::Merge(patch))).await?;
+        Ok(live(&written))
     }
 
     /// The live object's metadata, `None` if it does not exist.

@@ -132,14 +132,14 @@ fn verified(cx: &Context, pass: &Pass, desired: &[Desired], owned: &Owned) -> BT
     if mode == DriftMode::Disabled {
         // What was applied as it is now is not looked at, whatever became of it.
         let applied = desired.iter().filter(|d| is_applied(d, owned.0.get(&d.id)));
-        return applied.map(|d| (d.id.clone(), Judgement::Clean)).collect();
+        return applied.map(|d| (d.id.clone(), Judgement::Clean(None))).collect();
     }
     if pass.look == Look::All {
         return BTreeMap::new();
     }
     let watched = locked(&cx.watches.watched);
-    let known = |d: &Desired| match watched.clean(&d.id, &d.digest) {
-        Some(_) => Some(Judgement::Clean),
+    let known = |d: &Desired| match watched.found_clean(&d.id, &d.digest) {
+        Some(found) => Some(Judgement::Clean(Some(found))),
         None if mode == DriftMode::Warn => watched.drift(&d.id, &d.digest).cloned(),
         None => None,
     };
@@ -262,8 +262,8 @@ fn left_alone(cx: &Context, pass: &Pass, object: &Desired, known: Option<&Live>)
 }
 
 fn found(live: &Live) -> Found {
-    let Live { uid, resource_version, last_writer, .. } = live.clone();
-    Found { uid, resource_version, last_writer, detail: None, remembered: false }
+    let Live { uid, resource_version, owner, deleting, last_writer, .. } = live.clone();
+    Found { uid, resource_version, owner, deleting, last_writer, detail: None, remembered: false }
 }
 
 /// A dry-run that changes nothing answers with the live object to the byte; `known` is that object's metadata.
@@ -279,15 +279,18 @@ fn compare(cx: &Context, pass: &Pass, object: &Desired, known: Option<&Live>, an
     let is_watched = watched.is_synced(&cx.watches.scope_of(&object.id));
     let seen = watched.live(&object.id).filter(|_| is_watched).or(known);
     let last_writer = seen.and_then(|live| live.last_writer.clone());
+    // The answer to a forced apply shows our labels.
+    let owner = known.and_then(|live| live.owner.clone());
+    let found = Found { last_writer, owner, ..found(&answer.live) };
     // Where the watch is not at the version the dry-run saw, nothing can be compared: the apply itself will tell.
     let same = seen.is_some_and(|live| {
         live.resource_version == answer.live.resource_version && live.fingerprint == answer.live.fingerprint
     });
     if !same {
-        return Judgement::Differs(Found { last_writer, ..found(&answer.live) });
+        return Judgement::Differs(found);
     }
     watched.remember(&pass.key, &object.id, &object.digest, &answer.live);
-    Judgement::Clean
+    Judgement::Clean(Some(found))
 }
 
 /// What drifted, where Git did not change: only such objects are read as a whole. What is to stay so is remembered, so that it
@@ -312,7 +315,7 @@ async fn detailed(
             if stays && detail.fields.is_empty() {
                 // Only the record of who has what is another one: nothing is to be reported.
                 cx.watches.remember(&pass.key, &object.id, &object.digest, &live);
-                return Judgement::Clean;
+                return Judgement::Clean(Some(found));
             }
             let found = Found { detail: Some(detail), ..found };
             if stays {

@@ -5,7 +5,7 @@
 use towline_plan::awaited::Until;
 use towline_plan::decide::Apply;
 use towline_plan::desired::Desired;
-use towline_plan::observed::Found;
+use towline_plan::observed::{Found, Live};
 
 use super::apply::Decided;
 use super::{Context, Pass};
@@ -25,42 +25,89 @@ pub(super) async fn write(
     if matches!(step.apply, Apply::Recreate(_)) && !delete_first(cx, pass, served, step).await? {
         return Ok(None);
     }
-    if step.take_over {
-        cx.cluster.take_over(served, &step.desired.id, &step.desired.version).await?;
-    }
-    match step.desired.ignored.paths.is_empty() {
-        true => apply_to(cx, served, step).await.map(Some),
-        false => apply_beside(cx, served, step).await.map(Some),
+    match found(step) {
+        Some(found) => write_over(cx, pass, served, step, found).await.map(Some),
+        None => create(cx, served, step.desired).await.map(Some),
     }
 }
 
-/// Applies an object of which others have a part: all of it where it is created, and from then on without that part, which is
-/// let go of before it is left out: the API server resets what was Towline's alone. Ending anywhere in between changes no value.
-async fn apply_beside(cx: &Context, served: &Served, step: &Decided<'_>) -> Result<Applied, RequestError> {
-    let object = step.desired;
-    let uid = match (let_go(cx, served, object).await?, found(step)) {
-        (_, Some(found)) => found.uid.clone(),
-        // Made by somebody since it was judged: what is theirs stays so.
-        (Some(uid), None) => uid,
-        (None, None) => {
-            let created = cx.cluster.apply(served, object, None).await?;
-            // It may be gone again; then the apply says so.
-            let_go(cx, served, object).await?;
-            created.live.uid
-        }
-    };
-    apply_on(cx, served, object, (&uid, None)).await
-}
-
-/// The status of a busy object is written all the time, and the record is written on the very version that was read.
-async fn let_go(cx: &Context, served: &Served, object: &Desired) -> Result<Option<String>, RequestError> {
-    for _ in 1..WRITTEN_MEANWHILE_MAX {
-        match cx.cluster.disown(served, object).await {
-            Err(error) if error.is_conflict() => {}
+/// Writes over the very object that was judged, as it was judged: a process that was stopped and wakes creates nothing that
+/// another replica has pruned, and writes over nothing that is another's by now. Where somebody else wrote it since, it is
+/// looked at again; the status of a busy object is written all the time.
+async fn write_over(
+    cx: &Context,
+    pass: &Pass,
+    served: &Served,
+    step: &Decided<'_>,
+    found: &Found,
+) -> Result<Applied, RequestError> {
+    let (id, is_meant) = (&step.desired.id, |live: &Live| found.is_still(live, &pass.key));
+    let mut resource_version = found.resource_version.clone();
+    let mut tries = 1;
+    loop {
+        match write_on(cx, served, step, (&found.uid, &resource_version), &is_meant).await {
+            Err(error) if error.is_conflict() && tries < WRITTEN_MEANWHILE_MAX => {
+                let live = cx.cluster.look(served, id, &step.desired.version).await?;
+                let Some(live) = live.filter(is_meant) else {
+                    return Err(RequestError::changed(format!("applying {id}")));
+                };
+                resource_version = live.resource_version;
+                tries += 1;
+            }
             answer => return answer,
         }
     }
-    cx.cluster.disown(served, object).await
+}
+
+/// One try: to the object in exactly this version. What comes before the apply is a write, too, and brings another one.
+async fn write_on(
+    cx: &Context,
+    served: &Served,
+    step: &Decided<'_>,
+    (uid, resource_version): (&str, &str),
+    is_meant: &(dyn Fn(&Live) -> bool + Sync),
+) -> Result<Applied, RequestError> {
+    let (object, mut resource_version) = (step.desired, resource_version.to_owned());
+    if step.take_over {
+        let taken = cx.cluster.take_over(served, &object.id, &object.version, is_meant).await?;
+        resource_version = taken.resource_version;
+    }
+    // What was Towline's alone would be reset by being left out: it is let go of first.
+    if !object.ignored.paths.is_empty()
+        && let Some(live) = cx.cluster.disown(served, object, is_meant).await?
+    {
+        resource_version = live.resource_version;
+    }
+    cx.cluster.apply(served, object, Some((uid, &resource_version))).await
+}
+
+/// Creates an object: with all that Git has of it, and from then on without what is left to others. Ending anywhere in between
+/// changes no value.
+async fn create(cx: &Context, served: &Served, object: &Desired) -> Result<Applied, RequestError> {
+    if object.ignored.paths.is_empty() {
+        return cx.cluster.apply(served, object, None).await;
+    }
+    let mut tries = 1;
+    loop {
+        match create_beside(cx, served, object).await {
+            Err(error) if error.is_conflict() && tries < WRITTEN_MEANWHILE_MAX => tries += 1,
+            answer => return answer,
+        }
+    }
+}
+
+async fn create_beside(cx: &Context, served: &Served, object: &Desired) -> Result<Applied, RequestError> {
+    let any = |_: &Live| true;
+    // Made by somebody since it was judged: what is theirs stays so.
+    let there = match cx.cluster.disown(served, object, &any).await? {
+        Some(there) => Some(there),
+        None => {
+            cx.cluster.apply(served, object, None).await?;
+            cx.cluster.disown(served, object, &any).await?
+        }
+    };
+    let Some(live) = there else { return Err(RequestError::changed(format!("creating {}", object.id))) };
+    cx.cluster.apply(served, object, Some((&live.uid, &live.resource_version))).await
 }
 
 /// The object that was judged, unless it was deleted to be created anew.
@@ -79,37 +126,6 @@ async fn delete_first(cx: &Context, pass: &Pass, served: &Served, step: &Decided
         Err(error) if error.is_not_found() => Ok(true),
         answer => answer,
     }
-}
-
-/// Applies to the very object that was judged: a process that was stopped and wakes creates nothing that another replica has
-/// pruned, and writes over nothing that another has written. Where it was written since, an apply is judged anew; the status of
-/// a busy object is written all the time.
-async fn apply_to(cx: &Context, served: &Served, step: &Decided<'_>) -> Result<Applied, RequestError> {
-    let Some(found) = found(step) else { return cx.cluster.apply(served, step.desired, None).await };
-    // The take-over was a write, too.
-    let version = (!step.take_over).then(|| found.resource_version.clone());
-    apply_on(cx, served, step.desired, (&found.uid, version)).await
-}
-
-async fn apply_on(
-    cx: &Context,
-    served: &Served,
-    object: &Desired,
-    (uid, mut version): (&str, Option<String>),
-) -> Result<Applied, RequestError> {
-    for _ in 1..WRITTEN_MEANWHILE_MAX {
-        match cx.cluster.apply(served, object, Some((uid, version.as_deref()))).await {
-            Err(error) if error.is_conflict() => {
-                let judged = cx.cluster.dry_run(served, object, true).await?.live;
-                if judged.uid != uid || judged.resource_version.is_empty() {
-                    return Err(error);
-                }
-                version = Some(judged.resource_version);
-            }
-            answer => return answer,
-        }
-    }
-    cx.cluster.apply(served, object, Some((uid, version.as_deref()))).await
 }
 
 pub(super) fn is_write(apply: &Apply) -> bool {

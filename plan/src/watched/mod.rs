@@ -441,7 +441,20 @@ impl Watched {
     /// The uid of an object that is known to be what `digest` wants, with no request made.
     #[must_use]
     pub fn clean(&self, id: &ObjectId, digest: &str) -> Option<&str> {
-        self.verdicts.get(id).filter(|v| !v.drifted && v.left.is_none() && v.digest == digest).map(|v| v.uid.as_str())
+        self.found(id, digest).map(|verdict| verdict.uid.as_str())
+    }
+
+    /// The same object, as it was found.
+    #[must_use]
+    pub fn found_clean(&self, id: &ObjectId, digest: &str) -> Option<Found> {
+        let Verdict { sync, uid, resource_version, .. } = self.found(id, digest)?;
+        let deleting = self.live(id).is_some_and(|live| live.deleting);
+        let (uid, resource_version, owner) = (uid.clone(), resource_version.clone(), Some(sync.clone()));
+        Some(Found { uid, resource_version, owner, deleting, last_writer: None, detail: None, remembered: false })
+    }
+
+    fn found(&self, id: &ObjectId, digest: &str) -> Option<&Verdict> {
+        self.verdicts.get(id).filter(|verdict| !verdict.drifted && verdict.left.is_none() && verdict.digest == digest)
     }
 }
 

@@ -74,12 +74,14 @@ pub(crate) fn judgement(id: &ObjectId, says: &str) -> Judgement {
     let found = |by: &str| Found {
         uid: format!("uid of {id}"),
         resource_version: "1".to_owned(),
+        owner: None,
+        deleting: false,
         last_writer: by.strip_prefix("by ").map(|manager| Writer { manager: manager.to_owned(), at: None }),
         detail: None,
         remembered: false,
     };
     match says.split_once(' ').unwrap_or((says, "")) {
-        ("clean", "") => Judgement::Clean,
+        ("clean", "") => Judgement::Clean(Some(found(""))),
         ("absent", "") => Judgement::Absent,
         ("asks", how) => Judgement::LeftAlone(how.to_owned()),
         ("later", "") => Judgement::Later,

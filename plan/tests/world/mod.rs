@@ -185,18 +185,21 @@ impl World {
     }
 
     fn observe(&self, desired: &[Desired]) -> Observed {
+        let found = |owner: &Option<SyncKey>| Found {
+            uid: "u".to_owned(),
+            resource_version: "1".to_owned(),
+            owner: owner.clone(),
+            deleting: false,
+            last_writer: None,
+            detail: None,
+            remembered: false,
+        };
         let judge = |d: &Desired| match (self.trouble.get(&d.id), self.cluster.get(&d.id)) {
             (Some(true), _) => Judgement::Refused("no".to_owned()),
             (Some(false), _) => Judgement::Unjudged("503".to_owned()),
             (None, None) => Judgement::Absent,
-            (None, Some(live)) if live.digest.as_ref() == Some(&d.digest) => Judgement::Clean,
-            (None, Some(_)) => Judgement::Differs(Found {
-                uid: "u".to_owned(),
-                resource_version: "1".to_owned(),
-                last_writer: None,
-                remembered: false,
-                detail: None,
-            }),
+            (None, Some(live)) if live.digest.as_ref() == Some(&d.digest) => Judgement::Clean(Some(found(&live.owner))),
+            (None, Some(live)) => Judgement::Differs(found(&live.owner)),
         };
         let look = |id: &ObjectId| match self.cluster.get(id) {
             None => Seen::Absent,

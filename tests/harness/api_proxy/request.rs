@@ -20,11 +20,13 @@ pub struct Seen {
     pub acts_as: Option<String>,
     pub path: String,
     pub query: String,
+    /// The uid and resource version of the object that a patch names in its body.
+    pub meant: (Option<String>, Option<String>),
     pub at: Instant,
 }
 
 impl Seen {
-    pub(super) fn new(method: &Method, uri: &http::Uri, acts_as: Option<String>) -> Self {
+    pub(super) fn new(method: &Method, uri: &http::Uri, body: &[u8], acts_as: Option<String>) -> Self {
         let (path, query) = (uri.path().to_owned(), uri.query().unwrap_or_default().to_owned());
         let has = |wanted: &str| query.split('&').any(|parameter| parameter == wanted);
         let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
@@ -58,6 +60,7 @@ impl Seen {
             subresource: part(2),
             dry_run: has("dryRun=All"),
             acts_as,
+            meant: if verb == "patch" { meant(body) } else { (None, None) },
             at: Instant::now(),
             path,
             query,
@@ -73,6 +76,12 @@ impl Seen {
     pub fn is_rest(&self) -> bool {
         self.verb == "watch" || self.resource == "leases"
     }
+}
+
+fn meant(body: &[u8]) -> (Option<String>, Option<String>) {
+    let body: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
+    let field = |name: &str| body["metadata"][name].as_str().map(str::to_owned);
+    (field("uid"), field("resourceVersion"))
 }
 
 impl fmt::Display for Seen {

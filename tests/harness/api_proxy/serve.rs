@@ -49,7 +49,9 @@ async fn connection(shared: Arc<Shared>, stream: TcpStream) {
 
 async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> io::Result<Response<Body>> {
     let acts_as = request.headers().get("impersonate-user").and_then(|user| user.to_str().ok()).map(str::to_owned);
-    let seen = Seen::new(request.method(), request.uri(), acts_as);
+    let (head, body) = request.into_parts();
+    let request = Request::from_parts(head, body.collect().await.map_err(io::Error::other)?.to_bytes());
+    let seen = Seen::new(request.method(), request.uri(), request.body(), acts_as);
     let is_watch = seen.verb == "watch";
     let fault = shared.fault(&seen);
     locked(&shared.seen).push(seen);
@@ -64,6 +66,12 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> io::Result<R
                 ended.await;
             }
             return Err(broken());
+        }
+        Some((Fault::Hold, state)) => {
+            let ended = state.ended.notified();
+            if !state.over.load(Ordering::SeqCst) {
+                ended.await;
+            }
         }
         Some((Fault::LoseAnswer, _)) => {
             forward(&shared, request).await?.bytes().await.map_err(io::Error::other)?;
@@ -86,9 +94,8 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> io::Result<R
 }
 
 /// Asks the server the same.
-async fn forward(shared: &Shared, request: Request<Incoming>) -> io::Result<reqwest::Response> {
+async fn forward(shared: &Shared, request: Request<Bytes>) -> io::Result<reqwest::Response> {
     let (head, body) = request.into_parts();
-    let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
     let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
     let mut headers = end_to_end(&head.headers);
     headers.remove(HOST);

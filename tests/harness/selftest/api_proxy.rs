@@ -51,6 +51,10 @@ async fn every_request_is_seen_as_what_it_is() {
     let dry = PatchParams { dry_run: true, ..PatchParams::default() };
     maps.patch("a", &dry, &change).await.unwrap();
     assert_eq!(maps.get("a").await.unwrap().data.unwrap()["key"], "value");
+    let exactly = Patch::Merge(json!({"metadata": {"uid": "u", "resourceVersion": "1"}}));
+    assert_eq!(code(&maps.patch("a", &dry, &exactly).await.unwrap_err()), 409);
+    let of_patches = proxy.since(0, |seen| seen.verb == "patch").into_iter().map(|seen| seen.meant);
+    assert_eq!(of_patches.collect::<Vec<_>>(), [(None, None), (Some("u".to_owned()), Some("1".to_owned()))]);
     maps.delete("a", &DeleteParams::default()).await.unwrap();
     let seen = proxy.seen();
     let verbs: Vec<_> = seen.iter().map(|seen| (seen.verb, seen.name.as_deref(), seen.dry_run)).collect();
@@ -112,6 +116,17 @@ async fn a_request_that_hangs_is_answered_by_nobody_until_the_fault_is_over() {
     hang.end();
     assert!(asked.await.is_err(), "the connection breaks");
     assert!(maps.get_opt("a").await.unwrap().is_none());
+
+    let hold = proxy.while_on(Fault::Hold, |seen| seen.verb == "create");
+    let (parameters, map) = (PostParams::default(), map("a"));
+    let mut created = std::pin::pin!(maps.create(&parameters, &map));
+    tokio::select! {
+        answer = &mut created => panic!("somebody answered: {answer:?}"),
+        () = hold.committed(1, SOON) => {}
+    }
+    assert!(maps.get_opt("a").await.unwrap().is_none());
+    hold.end();
+    created.await.unwrap();
 }
 
 #[tokio::test]
