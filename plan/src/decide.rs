@@ -16,7 +16,7 @@ use crate::object::{GroupKind, ObjectId, SyncKey};
 use crate::observed::{Found, Judgement, Observed};
 use crate::order;
 use crate::ownership;
-use crate::part::{Prune, PruneRules, PruneStep, part_with};
+use crate::part::{Prune, PruneRules, PruneStep, is_precious, part_with};
 use crate::policy::Ssa;
 
 /// What happens to an object Git wants.
@@ -123,12 +123,23 @@ pub fn decide(situation: Situation<'_>) -> Plan {
             let (entry, judgement) = (inventory.0.get(&desired.id), observed.judgements.get(&desired.id));
             let claimed = entry.map(|entry| entry.claimed_at).filter(|at| *at != i64::MAX);
             let elsewhere = ownership::elsewhere(&desired.id, sync, entry, claims, observed);
+            let only_absent = desired.policy.ssa == Ssa::IfNotPresent;
             let apply = match &elsewhere {
+                // Another Sync has it or brings it: that is all that was asked for.
+                Some(elsewhere) if only_absent => {
+                    Apply::Leave(format!("towline.dev/ssa is IfNotPresent, and {}", elsewhere.why))
+                }
                 Some(elsewhere) => Apply::Conflict(elsewhere.why.clone()),
                 None => judge(&desired, entry, judgement, on_drift),
             };
+            // What it was never created as is another's, and no claim of this one.
+            let is_claimed = entry.is_some_and(|entry| entry.state == State::Claimed);
+            if only_absent && is_claimed && elsewhere.is_some() {
+                ahead.0.remove(&desired.id);
+            }
             // What another Sync has is claimed behind it: when it lets go, the object is handed over and not deleted.
             let claimed_at = match &elsewhere {
+                _ if only_absent && !is_created(&apply) => None,
                 Some(elsewhere) => Some(elsewhere.claimed_at.map_or(now, |at| now.max(at.saturating_add(1)))),
                 None => claims_it(&apply).then_some(now),
             };
@@ -194,6 +205,15 @@ fn claims_it(apply: &Apply) -> bool {
         Apply::Keep | Apply::Create | Apply::Configure | Apply::Revert(_) => true,
         Apply::WhenDefined | Apply::Conflict(_) | Apply::HoldBack(_) => true,
         Apply::Recreate(_) | Apply::AwaitEnd | Apply::Drifted(_) => true,
+    }
+}
+
+/// Whether an object is created by what happens to it, or may be.
+fn is_created(apply: &Apply) -> bool {
+    match apply {
+        Apply::Create | Apply::Revert(_) | Apply::WhenDefined | Apply::Recreate(_) | Apply::AwaitEnd => true,
+        Apply::Keep | Apply::Configure | Apply::Leave(_) | Apply::Drifted(_) => false,
+        Apply::Refuse(_) | Apply::Conflict(_) | Apply::HoldBack(_) => false,
     }
 }
 
@@ -282,6 +302,8 @@ pub fn judge(desired: &Desired, entry: Option<&Entry>, judgement: Option<&Judgem
         Some(Judgement::Immutable(why, _)) if unchanged_in_git && on_drift != OnDrift::Revert => {
             on_drift.apply(why.clone().into())
         }
+        // Whatever it allows: its loss is loss of data.
+        Some(Judgement::Immutable(why, _)) if is_precious(&desired.id.kind) => Apply::Refuse(why.clone()),
         Some(Judgement::Immutable(why, _)) => Apply::Recreate(why.clone()),
         Some(Judgement::Going) => Apply::AwaitEnd,
         Some(Judgement::Refused(why)) => Apply::Refuse(why.clone()),
