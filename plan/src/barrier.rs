@@ -14,32 +14,72 @@ pub struct Peer {
     pub settings: String,
 }
 
+/// What a Sync's Inventory says, of whichever replica's pass it is, and from before a restart.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Recorded {
+    /// Of the Inventory: an older one tells nothing.
+    pub version: u64,
+    /// At which sequence, and with which settings, its entries are what the Sync claims.
+    pub judged: Option<(u64, String)>,
+    /// With which settings it was applied as a whole.
+    pub read: Option<String>,
+    /// The Syncs among what it wants.
+    pub brings: BTreeMap<SyncKey, Peer>,
+}
+
 /// All Syncs of a cluster, and those that are about to be.
 #[derive(Debug, Default)]
 pub struct Barrier {
     peers: BTreeMap<SyncKey, Peer>,
-    /// By the Sync that brings them: what Git wants is there before the API server has it.
+    /// By the Sync that brings them: what Git wants is there before the API server has it, and before it is recorded.
     expected: BTreeMap<SyncKey, BTreeMap<SyncKey, Peer>>,
+    /// By passes of this process.
     judged: BTreeMap<SyncKey, (u64, String)>,
+    recorded: BTreeMap<SyncKey, Recorded>,
 }
 
 impl Barrier {
-    /// A Sync is there, or changed.
-    pub fn set(&mut self, sync: &SyncKey, peer: Peer) {
-        self.peers.insert(sync.clone(), peer);
+    /// A Sync is there, or changed. Answers whether that is news.
+    pub fn set(&mut self, sync: &SyncKey, peer: Peer) -> bool {
+        self.peers.insert(sync.clone(), peer.clone()) != Some(peer)
     }
 
     /// A Sync is gone, or about to go: it will claim nothing more.
     pub fn remove(&mut self, sync: &SyncKey) {
         self.peers.remove(sync);
+        self.recorded.remove(sync);
+        self.give_up(sync);
+    }
+
+    /// Its passes are not made here any more: from here on its Inventory tells.
+    pub fn give_up(&mut self, sync: &SyncKey) {
         self.expected.remove(sync);
         self.judged.remove(sync);
+    }
+
+    /// The claims of this Inventory are in the index of claims. Answers with the Syncs of which something else is expected by
+    /// that than before.
+    pub fn record(&mut self, sync: &SyncKey, recorded: Recorded) -> BTreeSet<SyncKey> {
+        let old = self.recorded.get(sync);
+        if old.is_some_and(|old| recorded.version < old.version) {
+            return BTreeSet::new();
+        }
+        let none = BTreeMap::new();
+        let (old, new) = (old.map_or(&none, |old| &old.brings), &recorded.brings);
+        let all: BTreeSet<&SyncKey> = old.keys().chain(new.keys()).collect();
+        let moved = all.into_iter().filter(|key| old.get(*key) != new.get(*key)).cloned().collect();
+        self.recorded.insert(sync.clone(), recorded);
+        moved
     }
 
     /// The claims of a Sync at a revision are in the index of claims; these Syncs are among what it wants.
     pub fn judged(&mut self, sync: &SyncKey, sequence: u64, settings: &str, brings: BTreeMap<SyncKey, Peer>) {
         self.judged.insert(sync.clone(), (sequence, settings.to_owned()));
-        self.expected.insert(sync.clone(), brings);
+        // Most bring none, and all are looked through.
+        match brings.is_empty() {
+            true => drop(self.expected.remove(sync)),
+            false => drop(self.expected.insert(sync.clone(), brings)),
+        }
     }
 
     /// A Sync claims and brings at a revision what it did before.
@@ -50,16 +90,20 @@ impl Barrier {
     /// Whether what a Sync claims at a revision is known.
     #[must_use]
     pub fn is_judged(&self, sync: &SyncKey, sequence: u64) -> bool {
-        let settings = self.settings(sync);
-        let judged = self.judged.get(sync).map(|(at, with)| (*at, with.as_str()));
-        settings.len() == 1 && settings.first().is_some_and(|settings| judged == Some((sequence, *settings)))
+        let Some(settings) = self.settings_of(sync) else { return false };
+        let recorded = self.recorded.get(sync).and_then(|recorded| recorded.judged.as_ref());
+        let mut judged = self.judged.get(sync).into_iter().chain(recorded);
+        judged.any(|(at, with)| (*at, with.as_str()) == (sequence, settings))
     }
 
     /// Which Syncs of a source may still claim something at a revision, this one aside.
     #[must_use]
     pub fn unjudged(&self, sync: &SyncKey, source: &SyncKey, sequence: u64) -> BTreeSet<SyncKey> {
-        let expected = self.expected.values().flatten();
-        let all = self.peers.iter().chain(expected).filter(|(key, peer)| *key != sync && peer.source == *source);
+        let all = self
+            .peers
+            .iter()
+            .chain(self.brought().flatten())
+            .filter(|(key, peer)| *key != sync && peer.source == *source);
         all.map(|(key, _)| key).filter(|key| !self.is_judged(key, sequence)).cloned().collect()
     }
 
@@ -68,20 +112,33 @@ impl Barrier {
     #[must_use]
     pub fn unjudged_of(&self, sync: &SyncKey) -> BTreeSet<SyncKey> {
         let brings = self.expected.get(sync).into_iter().flatten();
-        let with = |key: &SyncKey| self.judged.get(key).map(|(_, settings)| settings);
-        brings.filter(|(key, peer)| with(key) != Some(&peer.settings)).map(|(key, _)| key.clone()).collect()
+        let has_claimed = |key: &SyncKey, settings: &String| {
+            let recorded = self.recorded.get(key);
+            let judged = recorded.and_then(|recorded| recorded.judged.as_ref());
+            let mut with = self.judged.get(key).into_iter().chain(judged).map(|(_, with)| with);
+            with.any(|with| with == settings) || recorded.and_then(|r| r.read.as_ref()) == Some(settings)
+        };
+        brings.filter(|(key, peer)| !has_claimed(key, &peer.settings)).map(|(key, _)| key.clone()).collect()
     }
 
-    /// The settings a Sync has, if it is there.
+    /// Whether a Sync is there.
+    #[must_use]
+    pub fn is_there(&self, sync: &SyncKey) -> bool {
+        self.peers.contains_key(sync)
+    }
+
+    /// The settings that a Sync has and is to have. `None`: they are about to change, or nobody knows it.
     #[must_use]
     pub fn settings_of(&self, sync: &SyncKey) -> Option<&str> {
-        self.peers.get(sync).map(|peer| peer.settings.as_str())
+        let brought = self.brought().filter_map(|brings| brings.get(sync));
+        let mut all = self.peers.get(sync).into_iter().chain(brought).map(|peer| peer.settings.as_str());
+        let first = all.next()?;
+        all.all(|other| other == first).then_some(first)
     }
 
-    /// What it has, and what those that bring it want it to have.
-    fn settings(&self, sync: &SyncKey) -> BTreeSet<&str> {
-        let expected = self.expected.values().filter_map(|brings| brings.get(sync));
-        self.peers.get(sync).into_iter().chain(expected).map(|peer| peer.settings.as_str()).collect()
+    fn brought(&self) -> impl Iterator<Item = &BTreeMap<SyncKey, Peer>> {
+        let recorded = self.recorded.values().map(|recorded| &recorded.brings).filter(|brings| !brings.is_empty());
+        self.expected.values().chain(recorded)
     }
 }
 
@@ -143,6 +200,52 @@ mod tests {
         barrier.set(&key("new"), peer("1"));
         barrier.judged(&key("new"), 2, "1", BTreeMap::new());
         assert!(unjudged(&barrier, 2).is_empty() && barrier.unjudged_of(&key("parent")).is_empty());
+    }
+
+    /// What an Inventory of this version says of a Sync that was judged at a sequence and brings another.
+    fn recorded(version: u64, sequence: u64, brings: &[(&str, &str)]) -> Recorded {
+        let brings = brings.iter().map(|(name, settings)| (key(name), peer(settings))).collect();
+        Recorded { version, judged: Some((sequence, "1".into())), read: None, brings }
+    }
+
+    #[test]
+    fn what_another_replica_or_a_process_before_brought_is_in_its_inventory() {
+        let mut barrier = Barrier::default();
+        barrier.set(&key("parent"), peer("1"));
+        assert_eq!(barrier.record(&key("parent"), recorded(5, 7, &[("new", "1")])), [key("new")].into());
+        assert_eq!(unjudged(&barrier, 7), ["new"], "it may claim something when it comes");
+        assert_eq!(unjudged(&barrier, 8), ["new", "parent"]);
+        barrier.set(&key("new"), peer("0"));
+        barrier.record(&key("new"), Recorded { version: 6, judged: Some((7, "0".into())), ..Recorded::default() });
+        assert_eq!(unjudged(&barrier, 7), ["new"], "its settings are about to change");
+        assert_eq!(barrier.settings_of(&key("new")), None);
+        barrier.set(&key("new"), peer("1"));
+        barrier.record(&key("new"), recorded(8, 7, &[]));
+        assert!(unjudged(&barrier, 7).is_empty());
+        // What a watch shows that runs behind.
+        assert!(barrier.record(&key("new"), recorded(7, 6, &[])).is_empty());
+        assert!(unjudged(&barrier, 7).is_empty());
+        assert_eq!(barrier.record(&key("parent"), recorded(9, 7, &[])), [key("new")].into());
+    }
+
+    #[test]
+    fn what_a_sync_brought_that_is_anothers_now_is_not_held_against_anybody() {
+        let mut barrier = Barrier::default();
+        barrier.set(&key("parent"), peer("1"));
+        barrier.judged(&key("parent"), 7, "1", [(key("child"), peer("1"))].into());
+        assert_eq!(unjudged(&barrier, 7), ["child"]);
+        barrier.give_up(&key("parent"));
+        barrier.record(&key("parent"), recorded(5, 8, &[]));
+        assert!(unjudged(&barrier, 8).is_empty());
+    }
+
+    #[test]
+    fn who_takes_the_place_of_one_that_goes_may_be_another_replicas() {
+        let mut barrier = Barrier::default();
+        barrier.judged(&key("parent"), 7, "1", [(key("new"), peer("1"))].into());
+        assert_eq!(barrier.unjudged_of(&key("parent")), [key("new")].into());
+        barrier.record(&key("new"), Recorded { read: Some("1".into()), ..Recorded::default() });
+        assert!(barrier.unjudged_of(&key("parent")).is_empty());
     }
 
     /// One object that moves from Sync `a` to Sync `b` in the commit of sequence 7; decided by what really decides.

@@ -12,12 +12,22 @@ use crate::object::{ObjectId, SyncKey};
 pub struct Claims {
     by_object: HashMap<ObjectId, BTreeMap<SyncKey, i64>>,
     by_sync: HashMap<SyncKey, Vec<ObjectId>>,
+    /// The version of the inventory that was taken over last.
+    versions: HashMap<SyncKey, u64>,
 }
 
 impl Claims {
-    /// Takes over what a Sync's inventory says now.
+    /// Takes over what a Sync's inventory says in a version: not what a watch shows that runs behind.
+    pub fn replace_at(&mut self, sync: &SyncKey, inventory: &Inventory, version: u64) {
+        if self.versions.get(sync).is_none_or(|known| *known <= version) {
+            self.replace(sync, inventory);
+            self.versions.insert(sync.clone(), version);
+        }
+    }
+
+    /// Takes over what a Sync's inventory is about to say.
     pub fn replace(&mut self, sync: &SyncKey, inventory: &Inventory) {
-        self.remove(sync);
+        self.forget(sync);
         for (id, entry) in &inventory.0 {
             self.by_object.entry(id.clone()).or_default().insert(sync.clone(), entry.claimed_at);
         }
@@ -26,6 +36,11 @@ impl Claims {
 
     /// Forgets a Sync whose inventory is gone.
     pub fn remove(&mut self, sync: &SyncKey) {
+        self.forget(sync);
+        self.versions.remove(sync);
+    }
+
+    fn forget(&mut self, sync: &SyncKey) {
         for id in self.by_sync.remove(sync).unwrap_or_default() {
             if let Some(claims) = self.by_object.get_mut(&id) {
                 claims.remove(sync);
@@ -48,12 +63,17 @@ impl Claims {
         self.other(id, sync).filter(|(other, at)| (*at, *other) < (claimed_at, sync))
     }
 
-    /// Syncs that claim what this one only keeps until they have it.
+    /// The other Syncs that claim an object.
+    pub fn others(&self, id: &ObjectId, sync: &SyncKey) -> impl Iterator<Item = &SyncKey> {
+        self.by_object.get(id).into_iter().flat_map(|claims| claims.keys()).filter(move |other| *other != sync)
+    }
+
+    /// What a Sync only keeps until others have it.
     #[must_use]
-    pub fn behind(&self, sync: &SyncKey) -> BTreeSet<SyncKey> {
-        let claims = self.by_sync.get(sync).into_iter().flatten().filter_map(|id| self.by_object.get(id));
-        let handed_over = claims.filter(|claims| claims.get(sync) == Some(&i64::MAX));
-        handed_over.flat_map(|claims| claims.keys()).filter(|other| *other != sync).cloned().collect()
+    pub fn handed_over(&self, sync: &SyncKey) -> BTreeSet<ObjectId> {
+        let is_handed_over =
+            |id: &&ObjectId| self.by_object.get(*id).and_then(|claims| claims.get(sync)) == Some(&i64::MAX);
+        self.of(sync).iter().filter(is_handed_over).cloned().collect()
     }
 
     /// Syncs that claim something this one claims, too.
@@ -123,6 +143,9 @@ mod tests {
         assert_eq!(claims.stronger(&id, &sync("a"), 10), None);
         assert_eq!(claims.stronger(&id, &sync("c"), 10), Some((&sync("b"), 10)));
         assert_eq!(claims.other(&id, &sync("b")), None);
+        claims.replace_at(&sync("b"), &inventory(10), 7);
+        claims.replace_at(&sync("b"), &Inventory::default(), 6);
+        assert_eq!(claims.other(&id, &sync("a")), Some((&sync("b"), 10)), "older than what is known");
         claims.remove(&sync("b"));
         assert_eq!(claims.other(&id, &sync("a")), None);
     }

@@ -190,3 +190,55 @@ async fn from_a_sync_that_goes_to_one_that_comes() {
     assert!(world.api::<Sync>().get_opt("old").await.unwrap().is_none());
     assert_eq!(uid(&world, "shared").await, before, "it was deleted on its way");
 }
+
+/// The new one does not exist while what brings it is refused, and nobody remembers it after a restart but an Inventory.
+#[tokio::test(flavor = "multi_thread")]
+async fn to_one_that_comes_with_what_is_refused() {
+    let mut world = World::new("moving-refused").await;
+    let files = [
+        ("root/old.yaml", sync(&world, "old", "old")),
+        ("root/keep.yaml", world.config_map("keep", "1")),
+        ("old/shared.yaml", world.config_map("shared", "1")),
+        ("old/stays.yaml", world.config_map("stays", "1")),
+    ];
+    let files = files.each_ref().map(|(path, text)| (*path, text.as_str()));
+    let first = world.repo.commit(&files).await.unwrap();
+    world.sync_with(json!({}), json!({"path": "root"})).await;
+    world.ready_at(&first).await;
+    world.applied("shared", "1").await;
+    world.applied("stays", "1").await;
+    world.listening().await;
+    let before = uid(&world, "shared").await;
+
+    world.repo.git(&["rm", "--quiet", "old/shared.yaml"]).await.unwrap();
+    let new = [
+        ("root/new.yaml", sync(&world, "new", "new")),
+        ("root/refused.yaml", format!("{}  no key: x\n", world.config_map("refused", "1"))),
+        ("new/shared.yaml", world.config_map("shared", "2")),
+    ];
+    let new = new.each_ref().map(|(path, text)| (*path, text.as_str()));
+    let second = world.push(&new).await;
+    let waits = async |world: &World, commit: &str| {
+        let new = format!("waiting for {}/new to say what they claim", world.namespace);
+        let waits = |_: &str, _: &str, message: &str| message.contains(&new) && message.contains(commit);
+        world.other_ready("old", "it waits for the new one", waits).await;
+    };
+    waits(&world, &second).await;
+    world.agent.kill();
+    let access = world.nats.access("agent");
+    world.agent_with(access).await;
+    world.listening().await;
+    let third = world.push(&[("root/keep.yaml", &world.config_map("keep", "2"))]).await;
+    waits(&world, &third).await;
+    assert_eq!(uid(&world, "shared").await, before);
+
+    let mended = world.repo.remove("root/refused.yaml").await.unwrap();
+    assert_eq!(world.deliver(&mended).await, 202);
+    world.applied("shared", "2").await;
+    world.ready_at(&mended).await;
+    let is = |status: &str, _: &str, message: &str| status == "True" && message.contains(&mended);
+    for name in ["old", "new"] {
+        world.other_ready(name, "it is ready", is).await;
+    }
+    assert_eq!(uid(&world, "shared").await, before, "it was deleted on its way");
+}

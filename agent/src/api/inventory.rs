@@ -36,6 +36,10 @@ pub struct InventorySpec {
     /// they prune at it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub judged: Option<InventoryJudged>,
+    /// One line per Sync among what the Sync wants: `<namespace>/<name> <source's namespace>/<source> <settings>`. Other Syncs
+    /// of these sources wait until that Sync is there with these settings, and says what it claims, before they prune.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub brings: Vec<String>,
     /// What was read at the last pass that succeeded; absent until one has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub read: Option<InventoryRead>,

@@ -142,6 +142,7 @@ mod tests {
             digest: String::new(),
             rebuilt: None,
             judged: None,
+            brings: Vec::new(),
             read: None,
         };
         cluster.write_inventory(&sync, None, None, spec).await.map(drop)

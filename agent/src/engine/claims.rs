@@ -16,7 +16,12 @@ impl Engine {
     pub(super) fn reckon_with(&mut self, key: &SyncKey) {
         let live = self.syncs.get(key).filter(|entry| entry.object.metadata.deletion_timestamp.is_none());
         match live.map(|entry| peer(&entry.object)) {
-            Some(peer) => locked(&self.shared.barrier).set(key, peer),
+            Some(peer) => {
+                let is_news = locked(&self.shared.barrier).set(key, peer);
+                if is_news {
+                    self.wake_those_who_wait_for(key);
+                }
+            }
             None => {
                 locked(&self.shared.barrier).remove(key);
                 self.wake_those_who_wait_for(key);
@@ -40,8 +45,15 @@ impl Engine {
         if sequence.is_some_and(|sequence| locked(&self.shared.barrier).is_judged(key, sequence)) {
             self.wake_those_who_wait_for(key);
         }
-        let behind = locked(&self.shared.claims).behind(key);
-        for other in behind {
+        // What it kept for others before, too, is no news to them: two that wait for each other would never rest.
+        let Some(entry) = self.syncs.get_mut(key) else { return };
+        let others: BTreeSet<SyncKey> = {
+            let claims = locked(&self.shared.claims);
+            let before = std::mem::replace(&mut entry.handed_over, claims.handed_over(key));
+            let new = entry.handed_over.difference(&before);
+            new.flat_map(|id| claims.others(id, key)).cloned().collect()
+        };
+        for other in others {
             if let Some(entry) = self.syncs.get_mut(&other) {
                 entry.schedule.want(Trigger::Progress);
             }

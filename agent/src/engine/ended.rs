@@ -34,7 +34,7 @@ impl SyncEntry {
 }
 
 impl Engine {
-    pub(super) fn moved(&mut self, moved: &Moved) {
+    pub(super) fn moved(&mut self, moved: &Moved, now: Timestamp) {
         let Some(entry) = self.syncs.get_mut(&moved.sync) else { return };
         match moved.what {
             Movement::Drift => entry.schedule.want(Trigger::Drift),
@@ -44,7 +44,7 @@ impl Engine {
                     entry.standing.look();
                 }
             }
-            Movement::Awaited => entry.schedule.want(Trigger::Progress),
+            Movement::Awaited => entry.schedule.came(now),
         }
     }
 

@@ -13,6 +13,7 @@ use towline_plan::object::SyncKey;
 use super::sync::SyncEntry;
 use super::{Action, Engine, Moment, SourceKey};
 use crate::api::{GitSource, Sync};
+use crate::cluster::locked;
 
 /// How long after a failed read it is tried again: long enough not to press an API server that is down.
 const READ_AGAIN: SignedDuration = SignedDuration::from_secs(2);
@@ -96,6 +97,7 @@ impl Engine {
             halt.cancel();
             self.leaving.insert(key.clone());
         }
+        locked(&self.shared.barrier).give_up(key);
         self.index(key);
         self.shared.watches.forget_sync(key);
     }

@@ -52,6 +52,8 @@ pub struct Engine {
     inventories: BTreeMap<SyncKey, Inventory>,
     /// Those that changed, or whose Sync went, since they were last looked at for strays.
     stirred: BTreeSet<SyncKey>,
+    /// Inventories without their Sync, and when they are let go of next.
+    strays: BTreeMap<SyncKey, Timestamp>,
     /// First lists that are waited for. Before them nothing is decided: a claim not seen yet would be no claim.
     lists: usize,
     /// Those that came, by kind and scope: a watch that was lost lists again.
@@ -82,6 +84,7 @@ impl Engine {
             leaving: BTreeSet::new(),
             inventories: BTreeMap::new(),
             stirred: BTreeSet::new(),
+            strays: BTreeMap::new(),
             lists,
             listed: BTreeSet::new(),
             bus_down,
@@ -107,7 +110,7 @@ impl Engine {
         match event {
             Event::Resource(event) => self.resource(event, at, &mut actions),
             Event::Bus(event) => self.bus(event, at),
-            Event::Moved(moved) => self.moved(&moved),
+            Event::Moved(moved) => self.moved(&moved, at.now),
             Event::Recovered { source, revision, mirror } => self.recovered(&source, revision, mirror),
             Event::Fetched { source, number, result } => self.fetched(&source, number, result, at),
             Event::Written { source, result } => self.written(&source, result, at),
@@ -119,7 +122,7 @@ impl Engine {
             Event::Due => {}
         }
         if self.is_listed() {
-            self.release_strays(&mut actions);
+            self.release_strays(at, &mut actions);
             self.start_due(at, &mut actions);
         }
         actions
@@ -147,7 +150,13 @@ impl Engine {
         let unexplained = self.own_syncs().filter(|(_, sync)| sync.is_wanted() && self.can_run(sync).is_none());
         let explanations = unexplained.filter_map(|(_, sync)| sync.explain_after).filter(|after| *after > now);
         let standings = self.own_syncs().filter_map(|(_, sync)| sync.next_standing(now));
-        sources.chain(syncs).chain(explanations).chain(standings).chain(self.next_read(now)).min()
+        sources
+            .chain(syncs)
+            .chain(explanations)
+            .chain(standings)
+            .chain(self.next_read(now))
+            .chain(self.next_release())
+            .min()
     }
 
     /// The Syncs this replica takes care of.

@@ -5,14 +5,20 @@
 
 use std::collections::BTreeSet;
 
+use jiff::{SignedDuration, Timestamp};
 use towline_plan::inventory::Inventory as Owned;
+use towline_plan::members::Matter;
 use towline_plan::object::SyncKey;
 use towline_plan::schedule::sync::Trigger;
 
 use super::members::Hold;
 use super::{Action, Engine, Moment, key};
 use crate::api::{Inventory, ResourceExt as _};
-use crate::cluster::{Change, ResourceEvent};
+use crate::cluster::{Change, ResourceEvent, locked};
+use crate::pass::{recorded, version};
+
+/// How long after an Inventory was let go of it is done once more, while it is there: the watch tells within a second.
+const RELEASE_AGAIN: SignedDuration = SignedDuration::from_secs(5);
 
 impl Engine {
     pub(super) fn resource(&mut self, event: ResourceEvent, at: Moment, actions: &mut Vec<Action>) {
@@ -97,15 +103,33 @@ impl Engine {
         self.rebuild(key);
     }
 
-    /// Lets inventories go whose Sync is gone, however it went: nobody else would. Once each; a list brings them up again.
-    pub(super) fn release_strays(&mut self, actions: &mut Vec<Action>) {
+    /// Lets inventories go whose Sync is gone, however it went: nobody else would. Again and again until they are gone: the
+    /// request may fail, and does while this replica may not write yet.
+    pub(super) fn release_strays(&mut self, at: Moment, actions: &mut Vec<Action>) {
         for key in std::mem::take(&mut self.stirred) {
-            let Some(inventory) = self.inventories.get(&key) else { continue };
-            let owner = self.syncs.get(&key).and_then(|entry| entry.object.uid());
-            if inventory.metadata.deletion_timestamp.is_some() && owner.as_ref() != Some(&inventory.spec.sync_uid) {
+            self.strays.entry(key).or_insert(at.now);
+        }
+        let (mut strays, again) =
+            (std::mem::take(&mut self.strays), at.now.checked_add(RELEASE_AGAIN).unwrap_or(at.now));
+        strays.retain(|key, due| {
+            let Some(inventory) = self.inventories.get(key) else { return false };
+            let owner = self.syncs.get(key).and_then(|entry| entry.object.uid());
+            if inventory.metadata.deletion_timestamp.is_none() || owner.as_ref() == Some(&inventory.spec.sync_uid) {
+                return false;
+            }
+            if *due <= at.now && self.share.owns(Matter::Sync(key)) {
+                *due = again;
                 actions.push(Action::Release(Box::new(inventory.clone())));
             }
-        }
+            true
+        });
+        self.strays = strays;
+    }
+
+    /// When a stray is released again that is this replica's.
+    pub(super) fn next_release(&self) -> Option<Timestamp> {
+        let own = self.strays.iter().filter(|(key, _)| self.share.owns(Matter::Sync(key)));
+        own.map(|(_, due)| *due).min()
     }
 
     /// At once: until then nobody else may believe the objects are free.
@@ -120,7 +144,7 @@ impl Engine {
     /// cannot be believed.
     pub(super) fn index(&mut self, key: &SyncKey) -> bool {
         self.stirred.insert(key.clone());
-        let mut claims = crate::cluster::locked(&self.shared.claims);
+        let mut claims = locked(&self.shared.claims);
         let Some(entry) = self.syncs.get(key) else {
             claims.remove(key);
             return true;
@@ -128,10 +152,15 @@ impl Engine {
         let Some(inventory) = self.inventories.get(key) else { return true };
         let own = Some(inventory).filter(|i| Some(&i.spec.sync_uid) == entry.object.uid().as_ref());
         let owned = own.and_then(|i| Owned::from_lines(&i.spec.entries, &i.spec.digest).ok());
-        if let Some(owned) = &owned {
-            claims.replace(key, owned);
-        }
-        owned.is_some()
+        let Some(owned) = owned else { return false };
+        claims.replace_at(key, &owned, version(inventory));
+        // One that is going brings nothing more.
+        let is_going = entry.object.metadata.deletion_timestamp.is_some();
+        let moved =
+            if is_going { BTreeSet::new() } else { locked(&self.shared.barrier).record(key, recorded(inventory)) };
+        drop(claims);
+        moved.iter().for_each(|child| self.wake_those_who_wait_for(child));
+        true
     }
 }
 

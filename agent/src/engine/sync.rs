@@ -9,7 +9,7 @@ use crate::api::Duration;
 use crate::api::ResourceExt as _;
 use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
-use towline_plan::object::SyncKey;
+use towline_plan::object::{ObjectId, SyncKey};
 use towline_plan::schedule::fights::Fights;
 use towline_plan::schedule::sync::{Settings, SyncSchedule, Trigger};
 
@@ -46,6 +46,8 @@ pub(super) struct SyncEntry {
     pub looked: Option<Arc<Objects>>,
     /// Whose claims its last pass waited to hear.
     pub unjudged: BTreeSet<SyncKey>,
+    /// What it only keeps until others have it, as its last pass left it.
+    pub handed_over: BTreeSet<ObjectId>,
 }
 
 impl SyncEntry {
@@ -71,6 +73,7 @@ impl SyncEntry {
             standing: Standing::default(),
             looked: None,
             unjudged: BTreeSet::new(),
+            handed_over: BTreeSet::new(),
         }
     }
 

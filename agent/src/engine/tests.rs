@@ -1,5 +1,6 @@
 //! Events are played through the engine, with times and without a clock: what it decides is what is looked at.
 
+mod claims;
 mod depends;
 mod jobs;
 mod laws;

@@ -18,7 +18,7 @@ use towline_plan::policy::Ssa;
 use towline_plan::redact::Redactor;
 use towline_plan::wait::Wait;
 
-use super::inventory::{self, Loaded, Lost};
+use super::inventory::{self, Beside, Loaded, Lost};
 use super::outcome::{Action, Deed, End, Failure, Reason};
 use super::prune::Left;
 use super::write::{is_write, write};
@@ -37,6 +37,7 @@ pub(super) struct Done {
     pub record: Option<Inventory>,
     pub rebuilt: Option<String>,
     pub lost: Option<Lost>,
+    pub brings: Vec<String>,
     /// What the Healthy condition says, where anybody looked.
     pub healthy: Option<Verdict>,
     /// What was looked at for that.
@@ -83,15 +84,17 @@ pub(super) async fn apply(
     plan: CheckedPlan,
     redactor: &Redactor,
 ) -> Result<Done, Failure> {
-    let Loaded { record, rebuilt, lost, .. } = loaded;
+    let Loaded { record, rebuilt, lost, brings, .. } = loaded;
     let timing = cx.metrics.time(Timed::Apply);
     let ahead = plan.inventory();
     // The claims go ahead of what they claim. Nothing new to claim: one write at the end is enough.
-    let record = match loaded.inventory == *ahead && lost.is_none() {
+    let is_said = record.as_ref().is_none_or(|record| record.spec.brings == brings);
+    let record = match loaded.inventory == *ahead && lost.is_none() && is_said {
         true => record,
         false => {
             // From the first write on, what was read before says nothing of the cluster.
-            Some(inventory::write(cx, pass, record, ahead, rebuilt.as_deref(), None).await?)
+            let beside = Beside { rebuilt: rebuilt.as_deref(), brings: &brings, read: None };
+            Some(inventory::write(cx, pass, record, ahead, beside).await?)
         }
     };
     cx.watches.expect_nothing(&pass.key);
@@ -134,7 +137,20 @@ pub(super) async fn apply(
     let (drifted, found) = drift::found(pass, drifted);
     actions.extend(found);
     let end = if end == End::Succeeded && !drifted.is_empty() { End::Drifted } else { end };
-    Ok(Done { end, actions, kept: left.kept, left_alone, owned, record, rebuilt, lost, healthy, looked, drifted })
+    Ok(Done {
+        end,
+        actions,
+        kept: left.kept,
+        left_alone,
+        owned,
+        record,
+        rebuilt,
+        lost,
+        brings,
+        healthy,
+        looked,
+        drifted,
+    })
 }
 
 impl Work<'_> {

@@ -15,11 +15,12 @@ use towline_plan::tree::Tree;
 
 use super::apply::Done;
 use super::outcome::{End, Failure, Outcome, Reason};
-use super::{Context, Pass};
+use super::{Context, Pass, barrier};
 use crate::api::{self, Inventory, InventoryJudged, InventoryRead, InventorySpec, Sync};
 use crate::cluster::{Found, locked};
 
 /// What a Sync owns, and the object that says so.
+#[derive(Default)]
 pub(super) struct Loaded {
     pub inventory: Owned,
     /// The object to write over; `None`: there is none.
@@ -28,6 +29,15 @@ pub(super) struct Loaded {
     pub rebuilt: Option<String>,
     /// What was wrong, if it was rebuilt just now.
     pub lost: Option<Lost>,
+    /// The Syncs among what is wanted, as lines.
+    pub brings: Vec<String>,
+}
+
+/// What an Inventory says besides its entries.
+pub(super) struct Beside<'a> {
+    pub rebuilt: Option<&'a str>,
+    pub brings: &'a [String],
+    pub read: Option<InventoryRead>,
 }
 
 /// An inventory that could not be believed.
@@ -58,11 +68,11 @@ pub(super) async fn load(cx: &Context, pass: &Pass, desired: &[Desired]) -> Resu
     };
     let problem = match &record {
         None if had_inventory(pass) => InventoryError::Missing,
-        None => return Ok(Loaded { inventory: Owned::default(), record: None, rebuilt: None, lost: None }),
+        None => return Ok(Loaded::default()),
         Some(record) => match believe(pass, record) {
             Ok(inventory) => {
                 let rebuilt = record.spec.rebuilt.clone().filter(|digest| !is_accepted(pass, digest));
-                return Ok(Loaded { inventory, record: Some(record.clone()), rebuilt, lost: None });
+                return Ok(Loaded { inventory, record: Some(record.clone()), rebuilt, ..Loaded::default() });
             }
             Err(problem) => problem,
         },
@@ -71,7 +81,7 @@ pub(super) async fn load(cx: &Context, pass: &Pass, desired: &[Desired]) -> Resu
     let (inventory, unlisted) = rebuild(cx, pass, desired, hints).await?;
     let digest = inventory.to_lines().1;
     let lost = Lost { why: problem, unlisted, identity: cx.cluster.acts_as().clone() };
-    Ok(Loaded { inventory, record, rebuilt: Some(digest), lost: Some(lost) })
+    Ok(Loaded { inventory, record, rebuilt: Some(digest), lost: Some(lost), brings: Vec::new() })
 }
 
 fn believe(pass: &Pass, record: &Inventory) -> Result<Owned, InventoryError> {
@@ -129,12 +139,11 @@ pub(super) async fn write(
     pass: &Pass,
     record: Option<Inventory>,
     owned: &Owned,
-    rebuilt: Option<&str>,
-    read: Option<InventoryRead>,
+    beside: Beside<'_>,
 ) -> Result<Inventory, Failure> {
     // What was read tells more, and is written in any case; a Sync that is deleted claims nothing.
-    let says_judged = read.is_none() && !pass.is_last();
-    write_at(cx, pass, record, owned, rebuilt, read, says_judged).await
+    let says_judged = beside.read.is_none() && !pass.is_last();
+    write_at(cx, pass, record, owned, beside, says_judged).await
 }
 
 /// The same; `says_judged`: that these are the claims at the revision of the pass.
@@ -143,15 +152,15 @@ async fn write_at(
     pass: &Pass,
     record: Option<Inventory>,
     owned: &Owned,
-    rebuilt: Option<&str>,
-    read: Option<InventoryRead>,
+    Beside { rebuilt, brings, read }: Beside<'_>,
     says_judged: bool,
 ) -> Result<Inventory, Failure> {
     let (entries, digest) = owned.to_lines();
     let sync_uid = pass.sync.uid().unwrap_or_default();
     let judged = says_judged
         .then(|| InventoryJudged { sequence: pass.revision.sequence, settings: settings_digest(&pass.sync) });
-    let spec = InventorySpec { sync_uid, entries, digest, rebuilt: rebuilt.map(str::to_owned), judged, read };
+    let (rebuilt, brings) = (rebuilt.map(str::to_owned), brings.to_vec());
+    let spec = InventorySpec { sync_uid, entries, digest, rebuilt, judged, brings, read };
     let written = match record {
         Some(record) if record.spec == spec && !is_deleted(pass, &record) => record,
         record => {
@@ -167,7 +176,7 @@ async fn write_at(
             cx.cluster.write_inventory(&pass.key, record.as_ref(), owner, spec).await?
         }
     };
-    locked(&cx.claims).replace(&pass.key, owned);
+    locked(&cx.claims).replace_at(&pass.key, owned, barrier::version(&written));
     Ok(written)
 }
 
@@ -185,16 +194,18 @@ pub(super) async fn claim(
     ahead: &Owned,
     end: End,
 ) -> Result<Outcome, Failure> {
-    let Loaded { record, rebuilt, lost, .. } = loaded;
+    let Loaded { record, rebuilt, lost, brings, .. } = loaded;
     let read = record.as_ref().and_then(|record| record.spec.read.clone());
-    let written = write_at(cx, pass, record, ahead, rebuilt.as_deref(), read, true).await?;
+    let beside = Beside { rebuilt: rebuilt.as_deref(), brings: &brings, read };
+    let written = write_at(cx, pass, record, ahead, beside, true).await?;
     let rebuilt = lost.map(|problem| problem.to_string());
     Ok(Outcome { rebuilt, ..Outcome::stopped(end, Some(written)) })
 }
 
 /// Writes what the pass came to. What was read is recorded only by a pass that succeeded.
 pub(super) async fn settle(cx: &Context, pass: &Pass, done: Done, tree: Option<&Tree>) -> Result<Outcome, Failure> {
-    let Done { mut end, actions, kept, left_alone, owned, record, rebuilt, lost, healthy, looked, drifted } = done;
+    let Done { mut end, actions, kept, left_alone, owned, record, rebuilt, lost, brings, healthy, looked, drifted } =
+        done;
     let read = match (&end, tree) {
         (End::Succeeded | End::Drifted, Some(tree)) => {
             let paths = tree.read.iter().map(|r| (r.path.clone(), r.id.clone())).collect();
@@ -210,7 +221,8 @@ pub(super) async fn settle(cx: &Context, pass: &Pass, done: Done, tree: Option<&
         }
         _ => None,
     };
-    let inventory = match write(cx, pass, record, &owned, rebuilt.as_deref(), read).await {
+    let beside = Beside { rebuilt: rebuilt.as_deref(), brings: &brings, read };
+    let inventory = match write(cx, pass, record, &owned, beside).await {
         Ok(inventory) => Some(inventory),
         Err(failure) => {
             // What was applied is applied, and was claimed ahead: only that it is not recorded has to be said.

@@ -18,7 +18,7 @@ mod teardown;
 mod verify;
 mod write;
 
-pub use barrier::peer;
+pub use barrier::{peer, recorded, version};
 pub use depends::{Dependency, Follows, Needs};
 pub use outcome::{Action, Deed, End, Failure, Outcome, PANICKED, Reason};
 pub use teardown::{is_leaving, release};
@@ -195,8 +195,9 @@ async fn stages(cx: &Context, pass: &Pass) -> Result<Outcome, Failure> {
     let timing = cx.metrics.time(Stage::Observe);
     // Before anything is watched, or it would be listed twice.
     cx.watches.judge_by(&pass.key, &health::rules(spec)?);
-    let owned = inventory::load(cx, pass, &desired).await?;
-    let brings = barrier::brings(&desired);
+    let mut owned = inventory::load(cx, pass, &desired).await?;
+    let brings = barrier::brings(cx, &desired);
+    owned.brings = barrier::to_lines(&brings);
     let observed = match &blocked {
         None => Box::pin(observe::observe(cx, pass, &served, &desired, &owned.inventory, &redactor)).await?,
         // Nothing is going to be done: nothing has to be asked.

@@ -414,12 +414,19 @@ fn told(object: &Desired, error: &RequestError, redactor: &Redactor) -> String {
 }
 
 /// What is left of an object that Git no longer has. Only what would be deleted is taken from the watch, because it is looked
-/// at again before that; what would be forgotten is not looked at again, and the watch may be behind.
+/// at again before that; what would be forgotten is not looked at again, and the watch may be behind. What asks is waited for
+/// by a look, too: a watch that is behind would have it asked for ever.
 async fn look(cx: &Context, pass: &Pass, served: &Served, id: &ObjectId, version: &str) -> Result<Seen, RequestError> {
-    let seen = locked(&cx.watches.watched).live(id).cloned();
-    if let Some(live) =
-        seen.filter(|live| live.applied && live.letting != Letting::Never && live.owner.as_ref() == Some(&pass.key))
-    {
+    let seen = {
+        let watched = locked(&cx.watches.watched);
+        // What a watch showed that is lost may be long ago.
+        watched.live(id).filter(|_| watched.is_synced(&cx.watches.scope_of(id))).cloned()
+    };
+    let is_sure = |live: &Live| match live.letting {
+        Letting::Late | Letting::Early | Letting::Unreadable => live.applied && live.owner.as_ref() == Some(&pass.key),
+        Letting::Asks | Letting::Never => false,
+    };
+    if let Some(live) = seen.filter(is_sure) {
         return Ok(Seen::Present(live));
     }
     Ok(match cx.cluster.look(served, id, version).await? {

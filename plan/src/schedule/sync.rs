@@ -18,6 +18,10 @@ const OUTRUN_MAX: u32 = 4;
 /// would ever be done otherwise.
 const CUTS_MAX: u32 = 3;
 
+/// Between two passes that begin because what is waited for by name has come: what is read may be behind what was told, and
+/// would be waited for again.
+const AWAITED_APART: SignedDuration = SignedDuration::from_secs(1);
+
 /// Why a pass runs. All of them run the same pass; the reason is for the trail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -115,6 +119,9 @@ pub struct SyncSchedule {
     waiting: Option<Waiting>,
     /// Something that may be waited for has moved while a pass runs.
     progressed: bool,
+    /// When what was waited for by name is looked at, and when the last pass began that looked at such.
+    awaited: Option<Timestamp>,
+    awaited_last: Option<Timestamp>,
     /// Drift alone starts no pass before this moment: what it changes is fought over.
     drift_after: Option<Timestamp>,
 }
@@ -186,6 +193,8 @@ impl SyncSchedule {
             is_cut: false,
             waiting: None,
             progressed: false,
+            awaited: None,
+            awaited_last: None,
             drift_after: None,
         }
     }
@@ -277,6 +286,13 @@ impl SyncSchedule {
         true
     }
 
+    /// What its last pass ended waiting for, by name, has come.
+    pub fn came(&mut self, now: Timestamp) {
+        let soonest = self.awaited_last.map_or(now, |last| after(last, AWAITED_APART).max(now));
+        self.awaited = Some(self.awaited.map_or(soonest, |due| due.min(soonest)));
+        self.look = self.look.max(Trigger::Progress.look());
+    }
+
     /// When the driver has to ask next: now if a pass is wanted; `None` while one runs or none can.
     #[must_use]
     pub fn next(&self, now: Timestamp) -> Option<Timestamp> {
@@ -288,7 +304,7 @@ impl SyncSchedule {
         }
         let wanted = self.wanted.map(|_| now);
         let drift = self.drifted.then(|| self.drift_after.map_or(now, |after| after.max(now)));
-        [wanted, drift, self.retry, self.overdue()].into_iter().flatten().chain([self.full]).min()
+        [wanted, drift, self.retry, self.overdue(), self.awaited].into_iter().flatten().chain([self.full]).min()
     }
 
     /// Whether a pass starts now, and at which revision.
@@ -301,7 +317,11 @@ impl SyncSchedule {
         let is_full = self.full <= now;
         // Any pass looks at what drifted: it need not wait for a turn of its own.
         let drift = std::mem::take(&mut self.drifted).then_some(Trigger::Drift);
-        let due = match (is_full, self.overdue().is_some_and(|at| at <= now)) {
+        let has_come = self.awaited.is_some_and(|at| at <= now);
+        if self.awaited.take().is_some() {
+            self.awaited_last = Some(now);
+        }
+        let due = match (is_full, has_come || self.overdue().is_some_and(|at| at <= now)) {
             (true, _) => Trigger::Interval,
             (false, true) => Trigger::Progress,
             (false, false) => Trigger::Retry,

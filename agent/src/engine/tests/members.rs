@@ -29,7 +29,7 @@ fn name(of: fn(&SyncKey) -> Matter<'_>, prefix: &str, own: bool) -> String {
     names.into_iter().find(|name| half().owns(of(&key(name))) == own).unwrap()
 }
 
-fn sync(own: bool) -> String {
+pub(super) fn sync(own: bool) -> String {
     name(|key| Matter::Sync(key), "a", own)
 }
 

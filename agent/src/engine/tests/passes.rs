@@ -436,8 +436,15 @@ async fn failures_are_retried_later_and_later() {
 fn inventory(sync: &str, id: &ObjectId) -> Inventory {
     let entry = Entry { version: "v1".into(), uid: None, digest: None, claimed_at: 1, state: State::Claimed };
     let (entries, digest) = Owned([(id.clone(), entry)].into()).to_lines();
-    let spec =
-        InventorySpec { sync_uid: format!("uid of {sync}"), entries, digest, rebuilt: None, judged: None, read: None };
+    let spec = InventorySpec {
+        sync_uid: format!("uid of {sync}"),
+        entries,
+        digest,
+        rebuilt: None,
+        judged: None,
+        brings: Vec::new(),
+        read: None,
+    };
     let mut inventory = Inventory::new(sync, spec);
     inventory.metadata.namespace = Some("ns".to_owned());
     inventory

@@ -421,3 +421,19 @@ fn who_is_asked_runs_once_also_while_suspended() {
     let start = sync.start(at(1)).unwrap();
     assert_eq!((start.trigger, start.look), (Trigger::Progress, Look::Moved));
 }
+
+#[test]
+fn what_has_come_is_looked_at_at_once_and_then_at_a_pace() {
+    let mut sync = sync();
+    sync.offer(1);
+    sync.start(at(0)).unwrap();
+    sync.ended(Ended::Succeeded, at(1), 0.5);
+    sync.came(at(2));
+    assert_eq!(sync.start(at(2)).unwrap().trigger, Trigger::Progress);
+    sync.came(at(2));
+    sync.ended(Ended::Waiting { bounded: false, blind: false, looked: true }, at(2), 0.5);
+    assert_eq!((sync.next(at(2)), sync.start(at(2))), (Some(at(3)), None));
+    assert_eq!(sync.start(at(3)).unwrap().trigger, Trigger::Progress);
+    sync.ended(Ended::Succeeded, at(3), 0.5);
+    assert!(sync.next(at(4)).is_some_and(|due| due > at(60)), "nothing is left of it");
+}
