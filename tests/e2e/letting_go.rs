@@ -1,5 +1,6 @@
 //! How objects go that Git no longer has: when a person confirms it, before what replaces them, after what they hold.
 
+use harness::api_proxy::Fault;
 use harness::wait_until;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Service};
 use kube::api::{Api, Patch, PatchParams};
@@ -127,4 +128,57 @@ async fn a_namespace_goes_when_what_is_in_it_is_gone() {
     .await
     .unwrap();
     assert_eq!(world.owned("fleet").await, ["keep"]);
+}
+
+/// What is refused is known only when an earlier stage is done; by then nothing may be gone for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_goes_early_stays_while_something_else_is_refused() {
+    let world = World::new("prune-early-refused").await;
+    let early = |name: &str| annotated(&world.config_map(name, "1"), "towline.dev/prune", "early");
+    let first = world.repo.commit(&[("keep.yaml", &world.config_map("keep", "1")), ("old.yaml", &early("old"))]).await;
+    let first = first.unwrap();
+    world.sync().await;
+    world.ready_at(&first).await;
+    world.listening().await;
+
+    let account =
+        format!("apiVersion: v1\nkind: ServiceAccount\nmetadata: {{name: first, namespace: {}}}\n", world.namespace);
+    let refused = format!(
+        "apiVersion: v1\nkind: Service\nmetadata: {{name: refused, namespace: {}}}\nspec: {{ports: [{{port: 0}}]}}\n",
+        world.namespace
+    );
+    world.repo.git(&["rm", "--quiet", "old.yaml"]).await.unwrap();
+    let files = [("account.yaml", account), ("new.yaml", early("new")), ("refused.yaml", refused)];
+    let files = files.each_ref().map(|(path, text)| (*path, text.as_str()));
+    world.push(&files).await;
+    let failed = |status: &str, reason: &str, message: &str| {
+        (status, reason) == ("False", "ReconciliationFailed") && message.contains("Service/")
+    };
+    world.ready("something is refused", failed).await;
+    world.applied("old", "1").await;
+    assert!(world.config_maps().get_opt("new").await.unwrap().is_none());
+
+    let mended = world.repo.remove("refused.yaml").await.unwrap();
+    assert_eq!(world.deliver(&mended).await, 202);
+    world.applied("new", "1").await;
+    world.gone("old").await;
+    world.ready_at(&mended).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_written_right_before_its_deletion_is_looked_at_again() {
+    let (world, proxy) = World::behind("prune-conflict").await;
+    let files = ["a", "b", "c"].map(|name| (format!("{name}.yaml"), world.config_map(name, "1")));
+    let files = files.each_ref().map(|(path, text)| (path.as_str(), text.as_str()));
+    let first = world.repo.commit(&files).await.unwrap();
+    // No second try would come in time.
+    world.sync_with(json!({}), json!({"retryInterval": "1h"})).await;
+    world.ready_at(&first).await;
+    world.listening().await;
+    let conflict = proxy.times(2, Fault::Status(409, None), |seen| seen.is("delete", "configmaps"));
+    let second = world.repo.remove("a.yaml").await.unwrap();
+    assert_eq!(world.deliver(&second).await, 202);
+    world.gone("a").await;
+    world.ready_at(&second).await;
+    assert_eq!(conflict.hits(), 2);
 }

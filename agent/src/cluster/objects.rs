@@ -166,3 +166,41 @@ impl Cluster {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use kube::client::Body;
+    use towline_plan::object::GroupKind;
+
+    use super::super::discovery::tests::served;
+    use super::*;
+
+    /// Invariant 6.
+    #[tokio::test]
+    async fn a_deletion_names_the_very_object_that_was_looked_at() {
+        let bodies = Arc::<Mutex<Vec<(String, Value)>>>::default();
+        let seen = Arc::clone(&bodies);
+        let service = tower::service_fn(move |request: http::Request<Body>| {
+            let seen = Arc::clone(&seen);
+            async move {
+                let what = format!("{} {}", request.method(), request.uri().path());
+                let body = request.into_body().collect_bytes().await.unwrap();
+                seen.lock().unwrap().push((what, serde_json::from_slice(&body).unwrap()));
+                let gone = r#"{"apiVersion": "v1", "kind": "Status", "metadata": {}, "status": "Success"}"#;
+                Ok::<_, kube::Error>(http::Response::new(Body::from(gone.as_bytes().to_vec())))
+            }
+        });
+        let cluster = Cluster::new(kube::Client::new(service, "default"), Default::default());
+        let served = served(&[("", "v1", "Current", "ConfigMap")]);
+        let (kind, namespace) = (GroupKind::new("", "ConfigMap"), Some("ns".to_owned()));
+        let id = ObjectId { kind, namespace, name: "c".to_owned() };
+        assert!(cluster.delete(&served, &id, "v1", ("the uid", "17")).await.unwrap());
+        let bodies = bodies.lock().unwrap();
+        let [(what, body)] = bodies.as_slice() else { panic!("{bodies:?}") };
+        assert_eq!(what, "DELETE /api/v1/namespaces/ns/configmaps/c");
+        assert_eq!(body["preconditions"], serde_json::json!({"uid": "the uid", "resourceVersion": "17"}));
+        assert_eq!(body["propagationPolicy"], "Background");
+    }
+}

@@ -11,7 +11,7 @@ use towline_plan::decide::{self, Apply, ApplyStep};
 use towline_plan::desired::Desired;
 use towline_plan::diff::Drift;
 use towline_plan::inventory::{Inventory as Owned, State};
-use towline_plan::object::{ObjectId, SyncKey};
+use towline_plan::object::{GroupKind, ObjectId, SyncKey};
 use towline_plan::observed::Found;
 use towline_plan::order::Stage;
 use towline_plan::policy::Ssa;
@@ -174,10 +174,7 @@ impl Work<'_> {
             .map(|step| (&step.desired.id.kind, step.desired.version.as_str()))
             .collect();
         for (stage, steps) in stages {
-            if !self.prune_early(plan, *stage, left).await {
-                return false;
-            }
-            let decided = self.decide(steps).await;
+            let Some(decided) = self.begin(plan, *stage, steps, left).await else { return false };
             let how = entry(decided.iter().map(|step| &step.apply));
             for step in &decided {
                 match &step.apply {
@@ -212,6 +209,31 @@ impl Work<'_> {
             }
         }
         true
+    }
+
+    /// Judges a stage after what goes before it is gone. That goes only if nothing else of the stage is refused: what takes its
+    /// place may be refused because of it, and is judged once more. `None`: it is not begun.
+    async fn begin<'s>(
+        &mut self,
+        plan: &CheckedPlan,
+        stage: Stage,
+        steps: &'s [ApplyStep],
+        left: &mut Left,
+    ) -> Option<Vec<Decided<'s>>> {
+        let freed: BTreeSet<&GroupKind> = self.early(plan, stage).into_iter().map(|step| &step.id.kind).collect();
+        if freed.is_empty() {
+            return Some(self.decide(steps).await);
+        }
+        let decided = self.decide(steps).await;
+        let waits = |step: &Decided<'_>| freed.contains(&step.desired.id.kind) && !is_write(&step.apply);
+        if entry(decided.iter().filter(|step| !waits(step)).map(|step| &step.apply)) != StageEntry::Whole {
+            // It is told with everything else that is refused.
+            return Some(decided);
+        }
+        if !self.prune_early(plan, stage, left).await {
+            return None;
+        }
+        Some(self.decide(steps).await)
     }
 
     /// Judges what had to wait for an earlier stage; everything else is decided. In the order of the steps.

@@ -26,6 +26,9 @@ use crate::api::DeletionPolicy;
 use crate::cluster::{CONCURRENT_REQUESTS, RequestError, locked};
 use crate::metrics::Stage as Timed;
 
+/// How often an object may be written by others between the look at it and its deletion, before its pass fails.
+const WRITTEN_MEANWHILE_MAX: usize = 5;
+
 /// What pruning left in the cluster.
 #[derive(Default)]
 pub(super) struct Left {
@@ -57,7 +60,10 @@ impl Work<'_> {
         let mut left = Left::default();
         let _timing = (!plan.prune().is_empty()).then(|| self.cx.metrics.time(Timed::Prune));
         let (mut goes, mut moves) = (Vec::new(), Vec::new());
-        for step in plan.prune() {
+        // What went before its stage is gone, and was said.
+        let is_owned = |step: &&PruneStep| self.owned.0.contains_key(&step.id);
+        let steps: Vec<&PruneStep> = plan.prune().iter().filter(is_owned).collect();
+        for step in steps {
             match &step.prune {
                 Prune::Delete { .. } if plan.held().is_some() => left.held.push(step.id.clone()),
                 Prune::Keep(why) => left.kept.push((step.id.clone(), why.clone())),
@@ -74,7 +80,8 @@ impl Work<'_> {
         self.hand_over(&moves).await;
         self.delete_all(&goes, &mut left).await;
         // With a definition its kind goes: its watch ends, and nothing more is asked of it.
-        if plan.prune().iter().any(|s| order::stage(&s.id.kind) == Stage::Definitions)
+        let is_gone = |step: &&PruneStep| !self.owned.0.contains_key(&step.id) || self.going.contains(&step.id);
+        if goes.iter().copied().filter(is_gone).any(|s| order::stage(&s.id.kind) == Stage::Definitions)
             && let Err(error) = self.cx.rediscover().await
         {
             tracing::warn!(error = %towline_daemon::error::chain(&error), "failed to learn which kinds are left");
@@ -82,10 +89,14 @@ impl Work<'_> {
         left
     }
 
+    /// What goes before a stage and is there.
+    pub(super) fn early<'p>(&self, plan: &'p CheckedPlan, stage: Stage) -> Vec<&'p PruneStep> {
+        plan.early(stage).into_iter().filter(|step| self.owned.0.contains_key(&step.id)).collect()
+    }
+
     /// Deletes what goes before a stage. Answers whether all of it is gone.
     pub(super) async fn prune_early(&mut self, plan: &CheckedPlan, stage: Stage, left: &mut Left) -> bool {
-        let is_owned = |step: &&PruneStep| self.owned.0.contains_key(&step.id);
-        let goes: Vec<&PruneStep> = plan.early(stage).into_iter().filter(is_owned).collect();
+        let goes = self.early(plan, stage);
         self.delete_all(&goes, left).await;
         let going: Vec<ObjectId> = goes.iter().map(|s| &s.id).filter(|id| self.going.contains(id)).cloned().collect();
         if !going.is_empty() {
@@ -210,13 +221,20 @@ impl Work<'_> {
             // Before it is looked at, so that its end is not missed.
             self.cx.watches.expect(&self.pass.key, &step.id, Until::Gone);
         }
+        for _ in 1..WRITTEN_MEANWHILE_MAX {
+            match self.delete_seen(step).await {
+                // Its status, mostly: it is looked at once more, and everything that speaks against it with it.
+                Err(error) if error.is_conflict() => {}
+                answer => return Some(answer.unwrap_or_else(|error| Err(failed(error)))),
+            }
+        }
         Some(self.delete_seen(step).await.unwrap_or_else(|error| Err(failed(error))))
     }
 
     async fn delete_seen(&self, step: &PruneStep) -> Result<Result<Gone, String>, RequestError> {
         let (cluster, id) = (&self.cx.cluster, &step.id);
         let Some(live) = cluster.look(&self.served, id, &step.version).await? else {
-            return Ok(Ok(Gone::Yes(matches!(step.prune, Prune::Delete { .. }))));
+            return Ok(Ok(Gone::Yes(false)));
         };
         let uid = match &step.prune {
             Prune::Delete { uid, .. } => Some(uid),
