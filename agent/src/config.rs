@@ -9,7 +9,8 @@ use towline_daemon::config::{self as files, ConfigError, Mistakes};
 use towline_daemon::nats;
 use towline_proto::ClusterName;
 
-use crate::api::{GitRef, GitSourceSpec, PrunePolicy, SourceKind, SourceReference, SyncSpec};
+use crate::access::PlainHttp;
+use crate::api::{GitRef, GitSourceSpec, PrunePolicy, SecretReference, SourceKind, SourceReference, SyncSpec};
 use crate::cluster::ConnectSettings;
 
 /// What is written, before anybody looked at it.
@@ -25,7 +26,15 @@ struct Raw {
     storage: RawStorage,
     bootstrap: Option<RawBootstrap>,
     #[serde(default)]
+    git: RawGit,
+    #[serde(default)]
     replicas: RawReplicas,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct RawGit {
+    #[serde(default)]
+    plain_http_hosts: Vec<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -64,6 +73,7 @@ struct RawBootstrap {
     path: String,
     namespace: Option<String>,
     name: Option<String>,
+    secret_ref: Option<String>,
     #[serde(default = "yes")]
     prune: bool,
 }
@@ -106,6 +116,8 @@ pub struct Config {
     pub(crate) allow_cross_namespace_references: bool,
     pub(crate) storage: PathBuf,
     pub(crate) bootstrap: Option<Bootstrap>,
+    /// Git hosts to which credentials may go without TLS.
+    pub(crate) plain_http: PlainHttp,
     pub(crate) replicas: Replicas,
 }
 
@@ -146,6 +158,7 @@ pub fn load(path: Option<&Path>) -> Result<Config, ConfigError> {
         mistakes.add(key, "is no name of a service account: small letters, digits, - and ., as in deployer");
     }
     check_namespaces(&namespaces, bootstrap.as_ref().and_then(Option::as_ref), &mut mistakes);
+    let plain_http = mistakes.check("git.plain_http_hosts", PlainHttp::parse(&raw.git.plain_http_hosts));
     let replicas = replicas(raw.replicas, &mut mistakes);
     let Some(cluster) = cluster else { return Err(ConfigError::Mistakes(mistakes)) };
     mistakes.finish(Config {
@@ -159,6 +172,7 @@ pub fn load(path: Option<&Path>) -> Result<Config, ConfigError> {
         allow_cross_namespace_references,
         storage: raw.storage.dir,
         bootstrap: bootstrap.flatten(),
+        plain_http: plain_http.unwrap_or_default(),
         replicas,
     })
 }
@@ -210,6 +224,9 @@ fn bootstrap(raw: RawBootstrap, mistakes: &mut Mistakes) -> Option<Bootstrap> {
         None => GitRef::default(),
         Some(RawRef { branch, tag, name }) => GitRef { branch, tag, name },
     };
+    if raw.secret_ref.as_ref().is_some_and(String::is_empty) {
+        mistakes.add("bootstrap.secret_ref", "is empty: name a Secret, or leave it out");
+    }
     if reference.full_name().is_none() {
         mistakes.add("bootstrap.ref", "needs exactly one of branch, tag and name");
     }
@@ -223,6 +240,8 @@ fn bootstrap(raw: RawBootstrap, mistakes: &mut Mistakes) -> Option<Bootstrap> {
             interval: minutes(5),
             timeout: minutes(1),
             event_repository: None,
+            secret_ref: raw.secret_ref.map(|name| SecretReference { name }),
+            proxy_secret_ref: None,
             suspend: false,
         },
         sync: SyncSpec {
@@ -267,7 +286,7 @@ mod tests {
 
     #[test]
     fn every_mistake_is_named_with_its_key() {
-        let text = "cluster = \"Prod.EU\"\nadmin = \"here\"\n[replicas]\nlease_seconds = 1\nnamespace = \"\"\n[kubernetes]\ndefault_service_account = \"ns:name\"\n[storage]\ndir = \"\"\n[bootstrap]\nurl = \"git@host:x\"\nref = {branch = \"a\", tag = \"b\"}\n";
+        let text = "cluster = \"Prod.EU\"\nadmin = \"here\"\n[replicas]\nlease_seconds = 1\nnamespace = \"\"\n[git]\nplain_http_hosts = [\"http://x\"]\n[kubernetes]\ndefault_service_account = \"ns:name\"\n[storage]\ndir = \"\"\n[bootstrap]\nurl = \"git@host:x\"\nref = {branch = \"a\", tag = \"b\"}\n";
         let error = towline_daemon::error::chain(&load_text(text).unwrap_err());
         for key in [
             "cluster",
@@ -276,6 +295,7 @@ mod tests {
             "storage.dir",
             "bootstrap.url",
             "bootstrap.ref",
+            "git.plain_http_hosts",
             "replicas.lease_seconds",
             "replicas.namespace",
         ] {

@@ -15,10 +15,11 @@ use towline_daemon::shutdown::Shutdown;
 use towline_daemon::tasks::{TaskFailure, Tasks, WhenItEnds};
 use towline_plan::members::Share;
 
+use crate::access::Tokens;
 use crate::bus::{self, Bus};
 use crate::cluster::{self, Cluster, ConnectError, Resources, Watches};
 use crate::config::{Bootstrap, Config};
-use crate::engine::{Driver, Engine, Parts};
+use crate::engine::{Driver, Engine, Keyring, Parts};
 use crate::metrics::{Kept, Metrics};
 use crate::pass::Context;
 use crate::replicas;
@@ -93,7 +94,10 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), RunError> {
     let engine = Engine::new(context.clone(), lists, no_events)
         .allowing_cross_namespace(config.allow_cross_namespace_references)
         .with_share(share);
+    let keyring =
+        Keyring { cluster: context.cluster.clone(), tokens: Tokens::default(), plain_http: config.plain_http };
     let parts = Parts {
+        keyring,
         engine,
         context,
         cluster_name: config.cluster,

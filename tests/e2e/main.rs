@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a test ends where something is not as it has to be, in a helper too")]
 #![expect(unreachable_pub, reason = "the modules are parts of one program, which has no outside")]
 
+mod access;
 mod accounts;
 mod adopt;
 mod aggregated;

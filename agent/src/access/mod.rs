@@ -4,9 +4,13 @@
 //! have types without an outlet (no text, no debug output) and are zeroed; errors name keys, never what they hold.
 //!
 //! 1. [`read`] makes [`Credentials`] of a Secret's data (`secret`), whole or with an error in an operator's words.
-//! 2. An [`Access`] is what one conversation is given: who we are (`login`), how TLS is spoken (`tls`), a key for SSH (`ssh`), a way
-//!    around (`proxy`), and where credentials may go in the clear (`plain`).
+//! 2. [`Tokens`] makes a login of a GitHub App's key (`app`, `github`), and keeps it while it is good.
+//! 3. An [`Access`] is what one conversation is given: who we are (`login`), how TLS is spoken (`tls`), a key for SSH (`ssh`), a way
+//!    around (`proxy`), and where credentials may go in the clear (`plain`). A [`Client`] (`client`) speaks HTTP with it.
 
+mod app;
+mod client;
+mod github;
 mod login;
 mod plain;
 mod proxy;
@@ -14,6 +18,9 @@ mod secret;
 mod ssh;
 mod tls;
 
+pub use app::App;
+pub use client::{Client, Refused};
+pub use github::{TokenError, Tokens};
 pub use login::Login;
 pub use plain::{PlainHttp, PlainHttpError};
 pub use proxy::{Proxy, read as read_proxy};
@@ -34,3 +41,6 @@ pub struct Access {
     /// Where a login may be sent without TLS.
     pub plain_http: PlainHttp,
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use secrecy::{ExposeSecret as _, SecretSlice, SecretString};
 
 use super::tls::{certificates, fit, is_key};
-use super::{Access, ClientIdentity, Login, SshKey, Tls};
+use super::{Access, App, ClientIdentity, Login, SshKey, Tls};
 
 /// What a Secret holds, by key. Zeroed when it is dropped.
 pub type Data = BTreeMap<String, SecretSlice<u8>>;
@@ -23,6 +23,10 @@ pub enum SecretError {
     Both { one: &'static str, other: &'static str },
     #[error("its keys tls.crt and tls.key do not belong together")]
     Unfit,
+    #[error(
+        "its GitHub App is of another host than the repository: githubAppBaseURL names the API of the host in spec.url"
+    )]
+    Elsewhere,
     #[error("it has no key that is used over {transport}: {known}")]
     Nothing { transport: &'static str, known: &'static str },
 }
@@ -31,10 +35,12 @@ pub enum SecretError {
 #[derive(Clone, Default)]
 pub struct Credentials {
     pub access: Access,
+    /// Whose installation token is the login.
+    pub app: Option<App>,
 }
 
 /// The keys of HTTPS, as a person is told them.
-const KNOWN_HTTP: &str = "username and password, bearerToken, ca.crt, tls.crt and tls.key";
+const KNOWN_HTTP: &str = "username and password, bearerToken, githubAppID, ca.crt, tls.crt and tls.key";
 
 /// Reads the Secret of `secretRef` for the server at `url`.
 ///
@@ -43,13 +49,22 @@ const KNOWN_HTTP: &str = "username and password, bearerToken, ca.crt, tls.crt an
 pub fn read(data: &Data, url: &str) -> Result<Credentials, SecretError> {
     let lower = url.trim_start().get(..8).unwrap_or(url).to_ascii_lowercase();
     if !lower.starts_with("http://") && !lower.starts_with("https://") {
-        return Ok(Credentials { access: Access { ssh: Some(ssh(data)?), ..Access::default() } });
+        return Ok(Credentials { access: Access { ssh: Some(ssh(data)?), ..Access::default() }, app: None });
     }
-    let (login, tls) = (login(data)?, tls(data)?);
-    if login.is_none() && tls.authorities.is_empty() && tls.client.is_none() {
+    let (login, tls, app) = (login(data)?, tls(data)?, super::app::read(data, url)?);
+    match &login {
+        Some(Login::Basic { .. }) if app.is_some() => {
+            return Err(SecretError::Both { one: "username", other: "githubAppID" });
+        }
+        Some(Login::Bearer(_)) if app.is_some() => {
+            return Err(SecretError::Both { one: "bearerToken", other: "githubAppID" });
+        }
+        _ => {}
+    }
+    if login.is_none() && app.is_none() && tls.authorities.is_empty() && tls.client.is_none() {
         return Err(SecretError::Nothing { transport: "HTTPS", known: KNOWN_HTTP });
     }
-    Ok(Credentials { access: Access { login, tls, ..Access::default() } })
+    Ok(Credentials { access: Access { login, tls, ..Access::default() }, app })
 }
 
 fn login(data: &Data) -> Result<Option<Login>, SecretError> {

@@ -41,6 +41,16 @@ pub struct GitSourceSpec {
     #[serde(default = "default_timeout")]
     #[schemars(transform = schema::duration)]
     pub timeout: Duration,
+    /// The Secret of this namespace with what the server asks for. Over HTTPS: `username` and `password` (a token is a password),
+    /// or `bearerToken`, or `githubAppID`, `githubAppInstallationID` and `githubAppPrivateKey` (and `githubAppBaseURL` for GitHub
+    /// Enterprise); besides or alone `ca.crt`, trusted besides the system's authorities, and `tls.crt` with `tls.key`, a client
+    /// certificate. It is read again when it changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_ref: Option<SecretReference>,
+    /// The Secret of this namespace with the proxy of this source: `address`, and `username` with `password` where it asks for
+    /// them. Default: what the agent's environment names (`HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy_secret_ref: Option<SecretReference>,
     /// What commit events call this repository, as host/path, where the URL is a mirror or an odd form.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 3, max = 1024))]
@@ -48,6 +58,15 @@ pub struct GitSourceSpec {
     /// Stops fetching; what was fetched stays in use.
     #[serde(default)]
     pub suspend: bool,
+}
+
+/// A Secret of the same namespace.
+#[derive(Deserialize, Serialize, Clone, Debug, JsonSchema, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct SecretReference {
+    /// Its name.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
 }
 
 /// The ref to follow. Exactly one field is set.

@@ -15,7 +15,7 @@ pub use condition::{
     STALLED, SUSPENDED, Verdict,
 };
 pub use drift::{DriftDetection, DriftMode, IgnoreRule, IgnoreTarget};
-pub use git_source::{GitRef, GitSource, GitSourceSpec, GitSourceStatus, LastEvent};
+pub use git_source::{GitRef, GitSource, GitSourceSpec, GitSourceStatus, LastEvent, SecretReference};
 pub use inventory::{Inventory, InventoryJudged, InventoryRead, InventorySpec};
 pub use kube::core::Duration;
 pub use kube::{Resource, ResourceExt};

@@ -20,6 +20,7 @@ mod place;
 mod pods;
 mod records;
 mod resources;
+mod secrets;
 mod shown;
 mod uptime;
 mod watches;
@@ -39,6 +40,7 @@ pub use owned::Found;
 pub use place::Place;
 pub use records::Record;
 pub use resources::{Change, ResourceEvent, Resources};
+pub use secrets::{SecretKey, SecretSeen, SecretWatches};
 pub use uptime::uptime;
 pub use watches::{Moved, Movement, Watches, locked};
 

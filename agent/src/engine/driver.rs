@@ -17,11 +17,12 @@ use towline_plan::members::Share;
 use towline_plan::schedule::turns::Urgency;
 use towline_proto::{ClusterName, Wire as _};
 
+use super::credentials::Keyring;
 use super::passing::Reporting;
 use super::turns::Turns;
 use super::{Action, Engine, Event, Moment, fetching, passing, reading, source, standing};
 use crate::bus::{Bus, BusEvent, Report};
-use crate::cluster::{Moved, ResourceEvent};
+use crate::cluster::{Moved, ResourceEvent, SecretWatches};
 use crate::metrics::Queue;
 use crate::pass::Context;
 use crate::replicas::Membership;
@@ -45,6 +46,7 @@ pub struct Parts {
     pub context: Context,
     pub cluster_name: ClusterName,
     pub storage: Arc<Path>,
+    pub keyring: Keyring,
     pub tasks: Tasks,
     pub shutdown: Shutdown,
     pub readiness: Readiness,
@@ -61,6 +63,8 @@ pub struct Driver {
     context: Context,
     reporting: Reporting,
     storage: Arc<Path>,
+    keyring: Keyring,
+    secrets: SecretWatches,
     tasks: Tasks,
     shutdown: Shutdown,
     jobs: mpsc::Sender<Event>,
@@ -77,15 +81,31 @@ impl Driver {
     /// # Errors
     /// None of its own; a watch that ends for good ends the process through its task.
     pub async fn run(parts: Parts) -> Result<(), BoxError> {
-        let Parts { engine, context, cluster_name, storage, tasks, shutdown, readiness, .. } = parts;
+        let Parts { engine, context, cluster_name, storage, keyring, tasks, shutdown, readiness, .. } = parts;
         let Parts { mut resources, mut moved, bus, mut membership, .. } = parts;
         // Every running job sends one event, and one more on its way: this many at the most wait here.
         let (jobs, mut done) = mpsc::channel(256);
         let (bus, mut news) = bus.unzip();
         let reporting = Reporting { cluster: context.cluster.clone(), name: cluster_name, bus };
         let (passes, fetches) = (Turns::new(PASSES_AT_ONCE, SLOW_MOST), Turns::new(FETCHES_AT_ONCE, SLOW_MOST));
-        let mut driver =
-            Self { engine, context, reporting, storage, tasks, shutdown, jobs, passes, fetches, passing: 0, readiness };
+        // Each watch has one on its way, and waits for the loop.
+        let (seen, mut secrets_seen) = mpsc::channel(64);
+        let secrets = SecretWatches::new(context.cluster.clone(), tasks.clone(), shutdown.clone(), seen);
+        let mut driver = Self {
+            engine,
+            context,
+            reporting,
+            storage,
+            keyring,
+            secrets,
+            tasks,
+            shutdown,
+            jobs,
+            passes,
+            fetches,
+            passing: 0,
+            readiness,
+        };
         loop {
             let due = driver.engine.next(Timestamp::now());
             let event = tokio::select! {
@@ -93,6 +113,7 @@ impl Driver {
                 Some(event) = done.recv() => event,
                 Some(event) = resources.recv() => Event::Resource(event),
                 Some(moved) = moved.recv() => Event::Moved(moved),
+                Some(seen) = secrets_seen.recv() => Event::Secret(seen),
                 Some(event) = next(&mut news) => Event::Bus(event),
                 Some(share) = next_share(&mut membership) => driver.divided(share),
                 () = until(due) => Event::Due,
@@ -186,11 +207,12 @@ impl Driver {
             Action::Fetch(job) => {
                 let (storage, jobs, shutdown) = (Arc::clone(&self.storage), self.jobs.clone(), self.shutdown.clone());
                 let (turns, metrics) = (self.fetches.clone(), self.context.metrics.clone());
+                let keyring = self.keyring.clone();
                 self.job(format!("fetch {}", job.source), async move {
                     let waiting = metrics.wait_in(Queue::Fetches);
                     let turn = turns.turn(Urgency::Now).await;
                     drop(waiting);
-                    turn.work(Box::pin(fetching::fetch(job, storage, jobs, metrics, shutdown))).await;
+                    turn.work(Box::pin(fetching::fetch(job, storage, jobs, metrics, keyring, shutdown))).await;
                 });
             }
             Action::Recover { source, url, revision } => {
@@ -240,6 +262,7 @@ impl Driver {
                     bus.interests(interests);
                 }
             }
+            Action::WatchSecrets(wanted) => self.secrets.set(&wanted),
             Action::Release(inventory) => {
                 let cluster = self.context.cluster.clone();
                 self.job("release an inventory".to_owned(), async move {

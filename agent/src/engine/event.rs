@@ -7,10 +7,11 @@ use towline_plan::members::Share;
 use towline_plan::object::SyncKey;
 use towline_proto::CommitId;
 
+use super::secrets::Versions;
 use super::{Read, ReadSync, SourceKey, fetching, passing, source, standing};
 use crate::api::{GitSource, Inventory};
 use crate::bus::{BusEvent, Interest};
-use crate::cluster::{Moved, ResourceEvent};
+use crate::cluster::{Moved, ResourceEvent, SecretKey, SecretSeen};
 use crate::mirror::Mirror;
 use crate::pass::Revision;
 
@@ -33,6 +34,14 @@ pub enum Event {
         number: u64,
         result: Result<(OpenMirror, CommitId), FetchFailure>,
     },
+    /// The fetch of this number has read these versions of its Secrets.
+    SecretsRead {
+        source: SourceKey,
+        number: u64,
+        read: Versions,
+    },
+    /// A watch shows a Secret that a source names.
+    Secret(SecretSeen),
     /// A source's status was written, or could not be.
     Written {
         source: SourceKey,
@@ -81,6 +90,8 @@ impl std::fmt::Debug for OpenMirror {
 pub struct FetchFailure {
     pub message: String,
     pub retryable: bool,
+    /// Of the condition.
+    pub reason: &'static str,
 }
 
 /// What the driver is to do.
@@ -104,6 +115,8 @@ pub enum Action {
     Warn(Box<passing::Warning>),
     /// Listen to these refs from now on.
     Listen(BTreeSet<Interest>),
+    /// Watch these Secrets from now on.
+    WatchSecrets(BTreeSet<SecretKey>),
     /// Syncs came to this replica: what the API server has of them now.
     Read(Read),
     /// Lets an Inventory go whose Sync is gone.

@@ -11,9 +11,11 @@ use towline_daemon::error::chain;
 use towline_daemon::shutdown::Shutdown;
 use towline_proto::{CommitId, RefName};
 
+use super::credentials::{Key, Keyring, Named, REFUSED};
+use super::secrets::Versions;
 use super::source::{Write, status};
 use super::{Event, FetchFailure, OpenMirror, SourceKey, caught};
-use crate::access::Access;
+use crate::access::App;
 use crate::api::{GitSource, ResourceExt as _};
 use crate::cluster::Cluster;
 use crate::metrics::Metrics;
@@ -28,6 +30,8 @@ pub struct Job {
     pub source: SourceKey,
     pub number: u64,
     pub url: String,
+    /// The Secrets it is fetched with.
+    pub named: Named,
     pub reference: RefName,
     pub timeout: Duration,
     /// What the status recorded before a restart: offered before Git is asked, if the mirror still has it.
@@ -40,13 +44,14 @@ pub(super) async fn fetch(
     storage: Arc<Path>,
     events: mpsc::Sender<Event>,
     metrics: Metrics,
+    keyring: Keyring,
     shutdown: Shutdown,
 ) {
     let (source, number) = (job.source.clone(), job.number);
     let interrupt = Arc::new(AtomicBool::new(false));
     let (work_interrupt, work_events) = (Arc::clone(&interrupt), events.clone());
-    let mut work =
-        tokio::task::spawn_blocking(move || fetch_blocking(job, &storage, &work_events, &metrics, &work_interrupt));
+    let (work, stop) = (Work { storage, events: work_events, metrics, keyring }, shutdown.clone());
+    let mut work = tokio::task::spawn_blocking(move || work.fetch(job, &stop, &work_interrupt));
     let result = tokio::select! {
         result = &mut work => result,
         () = shutdown.requested() => {
@@ -54,7 +59,7 @@ pub(super) async fn fetch(
             work.await
         }
     };
-    let result = result.unwrap_or_else(|_| Err(FetchFailure { message: PANICKED.to_owned(), retryable: true }));
+    let result = result.unwrap_or_else(|_| Err(failed(PANICKED.to_owned(), true)));
     // The loop is gone only while the process ends.
     let _ = events.send(Event::Fetched { source, number, result }).await;
 }
@@ -79,36 +84,82 @@ pub(super) async fn recover(
     }
 }
 
-fn fetch_blocking(
-    job: Job,
-    storage: &Path,
-    events: &mpsc::Sender<Event>,
-    metrics: &Metrics,
-    interrupt: &Arc<AtomicBool>,
-) -> Result<(OpenMirror, CommitId), FetchFailure> {
-    let started = Instant::now();
-    let mirror = Mirror::open(storage, &job.url).map_err(|e| FetchFailure { message: chain(&e), retryable: true })?;
-    if let Some(revision) = job.recorded.filter(|revision| mirror.holds(&revision.commit)) {
-        let (source, mirror) = (job.source.clone(), OpenMirror(mirror.clone()));
-        let _ = events.blocking_send(Event::Recovered { source, revision, mirror });
+/// What a fetch works with.
+struct Work {
+    storage: Arc<Path>,
+    events: mpsc::Sender<Event>,
+    metrics: Metrics,
+    keyring: Keyring,
+}
+
+impl Work {
+    /// Blocks until done.
+    fn fetch(
+        &self,
+        job: Job,
+        shutdown: &Shutdown,
+        interrupt: &Arc<AtomicBool>,
+    ) -> Result<(OpenMirror, CommitId), FetchFailure> {
+        let started = Instant::now();
+        let mirror = Mirror::open(&self.storage, &job.url).map_err(|e| failed(chain(&e), true))?;
+        if let Some(revision) = job.recorded.clone().filter(|revision| mirror.holds(&revision.commit)) {
+            let (source, mirror) = (job.source.clone(), OpenMirror(mirror.clone()));
+            let _ = self.events.blocking_send(Event::Recovered { source, revision, mirror });
+        }
+        let key = self.key(&job, shutdown).inspect_err(|_| {
+            self.metrics.fetched(mirror.host(), "authentication", mirror.traffic(), started.elapsed());
+        })?;
+        let fetched = mirror.fetch(&job.reference, &key.access, started + job.timeout, interrupt);
+        let outcome = fetched.as_ref().map_or_else(FetchError::word, |_| "succeeded");
+        self.metrics.fetched(mirror.host(), outcome, mirror.traffic(), started.elapsed());
+        let tip = fetched.map_err(|error| self.failure(&error, key.app.as_ref()))?;
+        // What Syncs work from has to stay readable while newer tips come.
+        let name = format!("{}/{}", job.source.namespace, job.source.name);
+        mirror.pin(&name, &tip.commit).map_err(|e| failed(chain(&e), true))?;
+        tracing::info!(
+            source = %job.source,
+            commit = %tip.commit,
+            author = tip.author,
+            subject = tip.subject,
+            received_bytes = tip.received_bytes,
+            elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            "fetched"
+        );
+        Ok((OpenMirror(mirror), tip.commit))
     }
-    let fetched = mirror.fetch(&job.reference, &Access::default(), started + job.timeout, interrupt);
-    let outcome = fetched.as_ref().map_or_else(FetchError::word, |_| "succeeded");
-    metrics.fetched(mirror.host(), outcome, mirror.traffic(), started.elapsed());
-    let tip = fetched.map_err(|e| FetchFailure { message: chain(&e), retryable: e.is_retryable() })?;
-    // What Syncs work from has to stay readable while newer tips come.
-    let name = format!("{}/{}", job.source.namespace, job.source.name);
-    mirror.pin(&name, &tip.commit).map_err(|e| FetchFailure { message: chain(&e), retryable: true })?;
-    tracing::info!(
-        source = %job.source,
-        commit = %tip.commit,
-        author = tip.author,
-        subject = tip.subject,
-        received_bytes = tip.received_bytes,
-        elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
-        "fetched"
-    );
-    Ok((OpenMirror(mirror), tip.commit))
+
+    /// Within the fetch's time, of which asking for a token may take much.
+    fn key(&self, job: &Job, shutdown: &Shutdown) -> Result<Key, FetchFailure> {
+        let mut read = Versions::default();
+        let key = tokio::runtime::Handle::current().block_on(async {
+            tokio::select! {
+                key = tokio::time::timeout(job.timeout, self.keyring.key(&job.named, &job.url, &mut read)) => {
+                    key.unwrap_or_else(|_| Err(failed("the credentials were not there in time".to_owned(), true)))
+                }
+                () = shutdown.requested() => Err(failed("interrupted".to_owned(), true)),
+            }
+        });
+        let (source, number) = (job.source.clone(), job.number);
+        // Before the fetch's end, so that what changed meanwhile is known by then.
+        let _ = self.events.blocking_send(Event::SecretsRead { source, number, read });
+        key
+    }
+
+    fn failure(&self, error: &FetchError, app: Option<&App>) -> FetchFailure {
+        let reason = if error.is_refusal() { REFUSED } else { FAILED };
+        let is_stale_token = matches!(error, FetchError::Unauthorized { .. }) && app.is_some();
+        if let Some(app) = app.filter(|_| is_stale_token) {
+            self.keyring.tokens.forget(app);
+        }
+        FetchFailure { message: chain(error), retryable: error.is_retryable() || is_stale_token, reason }
+    }
+}
+
+/// Flux's reason for what is not about credentials.
+const FAILED: &str = "GitOperationFailed";
+
+fn failed(message: String, retryable: bool) -> FetchFailure {
+    FetchFailure { message, retryable, reason: FAILED }
 }
 
 /// Writes what a source's status is to say, and tells the loop whatever happens: until then the source rests.

@@ -4,6 +4,7 @@
 //! come with each event, so the whole of it can be played through in a test.
 
 mod claims;
+mod credentials;
 mod depends;
 mod driver;
 mod ended;
@@ -15,6 +16,7 @@ mod members;
 mod passing;
 mod reading;
 mod resources;
+mod secrets;
 mod source;
 mod standing;
 mod starting;
@@ -22,6 +24,7 @@ mod sync;
 mod turns;
 mod unable;
 
+pub use credentials::Keyring;
 pub use driver::{Driver, Parts};
 pub use event::{Action, Event, FetchFailure, Moment, OpenMirror};
 pub use members::{Read, ReadSync};
@@ -61,6 +64,7 @@ pub struct Engine {
     /// Why no events can arrive at all, if so.
     bus_down: Option<String>,
     listening: BTreeSet<Interest>,
+    secrets: secrets::Secrets,
     /// What the server said of each ref listened to, for sources that come later.
     heard: BTreeMap<Interest, crate::api::Verdict>,
     /// Fetches started so far.
@@ -89,6 +93,7 @@ impl Engine {
             listed: BTreeSet::new(),
             bus_down,
             listening: BTreeSet::new(),
+            secrets: secrets::Secrets::default(),
             heard: BTreeMap::new(),
             fetches: 0,
             cross_namespace: false,
@@ -113,6 +118,8 @@ impl Engine {
             Event::Moved(moved) => self.moved(&moved, at.now),
             Event::Recovered { source, revision, mirror } => self.recovered(&source, revision, mirror),
             Event::Fetched { source, number, result } => self.fetched(&source, number, result, at),
+            Event::SecretsRead { source, number, read } => self.secrets_read(&source, number, read, at),
+            Event::Secret(seen) => self.secret_seen(seen, at),
             Event::Written { source, result } => self.written(&source, result, at),
             Event::Passed { sync, passed } => self.passed(&sync, passed, at, &mut actions),
             Event::Explained { sync, uid, written } => self.explained(&sync, uid, written, at, &mut actions),
@@ -186,6 +193,7 @@ impl Engine {
         self.start_passes(at, actions);
         self.start_standings(at, actions);
         self.done_with_events();
+        self.watch_secrets(actions);
         let wanted: BTreeSet<Interest> = self.sources.values().filter_map(SourceEntry::interest).collect();
         if wanted != self.listening {
             self.listening.clone_from(&wanted);

@@ -6,5 +6,6 @@ mod jobs;
 mod laws;
 mod members;
 mod passes;
+mod secrets;
 mod sources;
 mod world;

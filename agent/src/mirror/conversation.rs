@@ -111,6 +111,14 @@ impl FetchError {
         }
     }
 
+    /// Whether it is about who we are.
+    pub fn is_refusal(&self) -> bool {
+        matches!(
+            self,
+            Self::Anonymous { .. } | Self::Unauthorized { .. } | Self::Forbidden { .. } | Self::PlainHttp { .. }
+        )
+    }
+
     /// The word of the metrics.
     pub fn word(&self) -> &'static str {
         match self {

@@ -19,9 +19,8 @@ use reqwest::header::{HeaderMap, LOCATION, RETRY_AFTER};
 use reqwest::{StatusCode, Url};
 use tokio::runtime::Runtime;
 
-use super::client::Client;
 use super::halt::{Halt, LOOK_EVERY, Stop};
-use crate::access::Access;
+use crate::access::{Access, Client, Refused};
 
 /// Why a request brought no answer, or none that Git can use.
 #[derive(Debug, Clone)]
@@ -125,7 +124,10 @@ impl Wire {
         headers: HeaderMap,
         body: Option<Vec<u8>>,
     ) -> Result<reqwest::Response, Failure> {
-        let request = self.0.client.request(url, body)?;
+        let request = self.0.client.request(url, body).map_err(|refused| match refused {
+            Refused::PlainHttp => Failure::PlainHttp,
+            Refused::Url => Failure::Broken { cause: refused.to_string() },
+        })?;
         self.0.traffic.requests.fetch_add(1, Ordering::Relaxed);
         let response = self.wait(request.headers(headers).send())?.map_err(Failure::of)?;
         let status = response.status();

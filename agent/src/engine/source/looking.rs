@@ -11,6 +11,7 @@ use super::telling::{Attempt, POLL, Told};
 use super::wanted::{Wanted, revision_name};
 use super::{SourceEntry, interval, understand};
 use crate::api::{self, ConditionStatus, GitSource, ResourceExt as _, Verdict};
+use crate::engine::credentials::Named;
 use crate::engine::members::Role;
 use crate::engine::resources::is_newer;
 use crate::engine::{Action, Engine, FetchFailure, Moment, OpenMirror, SourceKey, fetching, key};
@@ -135,7 +136,7 @@ impl Engine {
             Err(failure) => {
                 tracing::warn!(%source, error = failure.message, "fetch failed; the last good state stays");
                 entry.schedule.failed(failure.retryable, at.now, at.dice);
-                let reason = "GitOperationFailed".to_owned();
+                let reason = failure.reason.to_owned();
                 entry.wanted.ready = Some(Verdict { status: ConditionStatus::False, reason, message: failure.message });
             }
         }
@@ -163,6 +164,7 @@ impl Engine {
                 source: key.clone(),
                 number: entry.fetch,
                 url: entry.object.spec.url.clone(),
+                named: Named::of(key, &entry.object.spec),
                 reference,
                 timeout: entry.object.spec.timeout.into(),
                 recorded: entry.recorded(),

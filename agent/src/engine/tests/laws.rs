@@ -32,7 +32,7 @@ impl Jobs {
             match action {
                 Action::Fetch(_) => self.fetches.push(action),
                 Action::WriteSource(_) => self.writes.push(action),
-                Action::Tell(_) => {}
+                Action::Tell(_) | Action::WatchSecrets(_) => {}
                 Action::Pass(_) => self.passes.push(action),
                 Action::Explain(_) => self.explanations.push(action),
                 Action::Read(_) => self.reads.push(action),
@@ -60,7 +60,11 @@ fn step(world: &mut World, jobs: &mut Jobs, what: u8, pick: u8) {
         }
         3 if !jobs.fetches.is_empty() => {
             let Action::Fetch(job) = jobs.fetches.remove(0) else { return };
-            let failure = FetchFailure { message: "refused".to_owned(), retryable: pick.is_multiple_of(2) };
+            let failure = FetchFailure {
+                message: "refused".to_owned(),
+                retryable: pick.is_multiple_of(2),
+                reason: "GitOperationFailed",
+            };
             world.handle(Event::Fetched { source: job.source, number: job.number, result: Err(failure) })
         }
         4 if !jobs.writes.is_empty() => {

@@ -74,7 +74,8 @@ async fn an_event_that_cannot_be_read_wakes_as_well() {
 async fn a_failed_fetch_is_said_and_the_last_revision_stays() {
     let mut world = World::settled();
     let actions = world.handle(woken("s", 2));
-    let failure = FetchFailure { message: "connection refused".to_owned(), retryable: true };
+    let failure =
+        FetchFailure { message: "connection refused".to_owned(), retryable: true, reason: "GitOperationFailed" };
     let number = fetch(&actions).number;
     let actions = world.handle(Event::Fetched { source: key("s"), number, result: Err(failure) });
     assert_eq!(words(&actions), ["write s"]);
@@ -86,7 +87,7 @@ async fn a_failed_fetch_is_said_and_the_last_revision_stays() {
 
 /// A fetch that fails so, and its status written. Answers with what was told since the last time.
 fn failed(world: &mut World, actions: &[Action], message: &str) -> Vec<String> {
-    let failure = FetchFailure { message: message.to_owned(), retryable: true };
+    let failure = FetchFailure { message: message.to_owned(), retryable: true, reason: "GitOperationFailed" };
     let number = fetch(actions).number;
     let actions = world.handle(Event::Fetched { source: key("s"), number, result: Err(failure) });
     if !actions.is_empty() {

@@ -41,6 +41,7 @@ pub(super) fn words(actions: &[Action]) -> Vec<String> {
         Action::Stand(stand) => format!("stand {}", stand.sync.name_any()),
         Action::Warn(warning) => format!("warn {}", warning.sync.name_any()),
         Action::Listen(interests) => format!("listen {}", interests.len()),
+        Action::WatchSecrets(wanted) => format!("watch {}", wanted.len()),
         Action::Release(inventory) => format!("release {}", inventory.name_any()),
         Action::Bury(sync) => format!("bury {}", sync.name_any()),
         Action::Read(read) => {

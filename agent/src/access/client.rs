@@ -1,4 +1,4 @@
-//! The HTTP client of one conversation: whom it trusts, through what it goes, and where it says who we are.
+//! The HTTP client of a conversation with a Git host: whom it trusts, through what it goes, and where it says who we are.
 //!
 //! Knows reqwest's settings. Must not know when a request is sent or what is answered.
 
@@ -8,13 +8,22 @@ use reqwest::header::{AUTHORIZATION, HeaderValue};
 use reqwest::{Certificate, ClientBuilder, Identity, RequestBuilder, Url};
 use secrecy::ExposeSecret as _;
 
-use super::wire::Failure;
-use crate::access::{Access, PlainHttp};
+use super::{Access, Login, PlainHttp};
 
 /// A host that is there answers a SYN in less than a second; this leaves room for retransmissions and a TLS handshake.
 const CONNECT_WITHIN: Duration = Duration::from_secs(15);
 
-pub(super) struct Client {
+/// Why a request is not sent.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    #[error("the URL cannot be read")]
+    Url,
+    #[error("credentials are not sent over plain http")]
+    PlainHttp,
+}
+
+/// A client with a login, which it keeps to itself.
+pub struct Client {
     http: reqwest::Client,
     /// Marked as sensitive: HTTP's own debug output leaves it out.
     authorization: Option<HeaderValue>,
@@ -23,8 +32,11 @@ pub(super) struct Client {
 
 impl Client {
     /// The system's certificates are loaded here; having none is what goes wrong.
-    pub(super) fn new(access: &Access) -> reqwest::Result<Self> {
-        let header = |login: &crate::access::Login| {
+    ///
+    /// # Errors
+    /// Certificates or a proxy that cannot be used.
+    pub fn new(access: &Access) -> reqwest::Result<Self> {
+        let header = |login: &Login| {
             let mut value = HeaderValue::from_str(login.header().expose_secret()).ok()?;
             value.set_sensitive(true);
             Some(value)
@@ -35,8 +47,11 @@ impl Client {
 
     /// A POST where there is a body. With our login, except in the clear. A redirect to another host is not followed by anybody
     /// who asks here, so no other host is told.
-    pub(super) fn request(&self, url: &str, body: Option<Vec<u8>>) -> Result<RequestBuilder, Failure> {
-        let url = Url::parse(url).map_err(|error| Failure::Broken { cause: error.to_string() })?;
+    ///
+    /// # Errors
+    /// A login would go in the clear.
+    pub fn request(&self, url: &str, body: Option<Vec<u8>>) -> Result<RequestBuilder, Refused> {
+        let url = Url::parse(url).map_err(|_| Refused::Url)?;
         let in_the_clear = url.scheme() != "https";
         let (host, port) = (url.host_str().unwrap_or_default().to_owned(), url.port_or_known_default());
         let request = match body {
@@ -45,7 +60,7 @@ impl Client {
         };
         match &self.authorization {
             Some(_) if in_the_clear && !self.plain_http.allows(&host, port.unwrap_or_default()) => {
-                Err(Failure::PlainHttp)
+                Err(Refused::PlainHttp)
             }
             Some(authorization) => Ok(request.header(AUTHORIZATION, authorization.clone())),
             None => Ok(request),
