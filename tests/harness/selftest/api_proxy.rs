@@ -66,6 +66,7 @@ async fn every_request_is_seen_as_what_it_is() {
             ("list", None, false),
             ("patch", Some("a"), true),
             ("get", Some("a"), false),
+            ("patch", Some("a"), true),
             ("delete", Some("a"), false),
         ]
     );
