@@ -38,6 +38,7 @@ const CLIENTS: &[(&str, &[&str])] = &[
         ],
     ),
     ("gix", &["agent/src/mirror"]),
+    ("pgp", &["agent/src/signature"]),
     ("kube", &["agent/src/api", "agent/src/cluster", "ctl/src/cluster", "tests/"]),
     (
         "reqwest",
@@ -50,6 +51,7 @@ const CLIENTS: &[(&str, &[&str])] = &[
             "tests/",
         ],
     ),
+    ("ssh_key", &["agent/src/signature"]),
 ];
 
 /// Lines without tests. 300 is long; above 500 a file has more than one reason to change.

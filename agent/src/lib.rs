@@ -21,5 +21,6 @@ pub mod pass;
 pub mod replicas;
 pub mod report;
 mod run;
+pub mod signature;
 
 pub use run::{RunError, run};
