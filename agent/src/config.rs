@@ -239,6 +239,7 @@ fn bootstrap(raw: RawBootstrap, mistakes: &mut Mistakes) -> Option<Bootstrap> {
             reference,
             interval: minutes(5),
             timeout: minutes(1),
+            verify: None,
             event_repository: None,
             secret_ref: raw.secret_ref.map(|name| SecretReference { name }),
             proxy_secret_ref: None,

@@ -50,6 +50,7 @@ mod replicas;
 mod reports;
 mod rotation;
 mod scale;
+mod signed;
 mod teardown;
 mod two_pushes;
 mod verify;

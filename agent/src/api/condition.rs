@@ -21,6 +21,8 @@ pub const DRIFT_REPEATED: &str = "DriftRepeated";
 pub const DRIFTED: &str = "Drifted";
 /// The reason of a Ready condition that is False for nothing but that.
 pub const DRIFT_DETECTED: &str = "DriftDetected";
+/// Whether the signatures of a GitSource's newest commit are those that are asked for; absent where none are.
+pub const SOURCE_VERIFIED: &str = "SourceVerified";
 /// Whether commit events can arrive for a GitSource.
 pub const EVENTS_READY: &str = "EventsReady";
 

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::schema;
+use super::verification::Verification;
 
 /// A Git repository to follow. The agent fetches it over an outbound connection; commit events only make it look sooner.
 #[derive(CustomResource, Deserialize, Serialize, Clone, Debug, JsonSchema, PartialEq)]
@@ -26,6 +27,7 @@ use super::schema;
     printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
 )]
 #[serde(rename_all = "camelCase")]
+#[schemars(transform = schema::tags_are_verified)]
 pub struct GitSourceSpec {
     /// Where the repository is: an http:// or https:// URL.
     #[schemars(length(min = 1, max = 2048), regex(pattern = r"^https?://.+$"))]
@@ -51,6 +53,9 @@ pub struct GitSourceSpec {
     /// them. Default: what the agent's environment names (`HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proxy_secret_ref: Option<SecretReference>,
+    /// Whose signatures are asked for. Without it every commit that the ref names is used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verify: Option<Verification>,
     /// What commit events call this repository, as host/path, where the URL is a mirror or an odd form.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 3, max = 1024))]
@@ -125,7 +130,7 @@ fn default_timeout() -> Duration {
 #[derive(Deserialize, Serialize, Clone, Debug, Default, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct GitSourceStatus {
-    /// `Ready`, `EventsReady`; `Reconciling` and `Stalled` while they are true.
+    /// `Ready`, `SourceVerified`, `EventsReady`; `Reconciling` and `Stalled` while they are true.
     #[serde(default)]
     #[schemars(transform = schema::conditions)]
     pub conditions: Vec<Condition>,

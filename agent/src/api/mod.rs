@@ -9,10 +9,11 @@ mod git_source;
 mod inventory;
 mod schema;
 mod sync;
+mod verification;
 
 pub use condition::{
     ConditionStatus, Conditions, DRIFT_DETECTED, DRIFT_REPEATED, DRIFTED, EVENTS_READY, HEALTHY, READY, RECONCILING,
-    STALLED, SUSPENDED, Verdict,
+    SOURCE_VERIFIED, STALLED, SUSPENDED, Verdict,
 };
 pub use drift::{DriftDetection, DriftMode, IgnoreRule, IgnoreTarget};
 pub use git_source::{GitRef, GitSource, GitSourceSpec, GitSourceStatus, LastEvent, SecretReference};
@@ -23,6 +24,8 @@ pub use sync::{
     DeletionPolicy, DependencyReference, HealthCheckExprs, HealthCheckReference, HistoryEntry, InventoryReference,
     PrunePolicy, SourceKind, SourceReference, Sync, SyncSpec, SyncStatus,
 };
+
+pub use verification::{PathSigners, Verification, VerificationMode};
 
 /// The API group of all of Towline's kinds.
 pub const GROUP: &str = "towline.dev";

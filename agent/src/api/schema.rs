@@ -23,6 +23,12 @@ pub(super) fn one_ref(schema: &mut Schema) {
     rule(schema, rule_text, "set exactly one of branch, tag and name");
 }
 
+/// Tags can be verified only where a tag is followed.
+pub(super) fn tags_are_verified(schema: &mut Schema) {
+    let rule_text = "!has(self.verify) || !has(self.verify.mode) || self.verify.mode == 'HEAD' || (has(self.ref) && has(self.ref.tag))";
+    rule(schema, rule_text, "verify.mode Tag and TagAndHEAD need ref.tag");
+}
+
 /// A path that stays inside the repository.
 pub(super) fn path(schema: &mut Schema) {
     let rule_text = "!self.startsWith('/') && !self.split('/').exists(part, part == '..')";

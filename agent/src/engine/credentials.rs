@@ -68,13 +68,14 @@ impl Keyring {
                 message: format!("get a token for the GitHub App: {}", chain(&error)),
                 retryable: error.is_retryable(),
                 reason: REFUSED,
+                verification: None,
             })?);
         }
         Ok(key)
     }
 
     async fn data(&self, secret: &SecretKey, field: &str, read: &mut Versions) -> Result<Data, FetchFailure> {
-        let fail = |message: String| FetchFailure { message, retryable: true, reason: REFUSED };
+        let fail = |message: String| FetchFailure { message, retryable: true, reason: REFUSED, verification: None };
         match self.cluster.secret(secret).await {
             Ok(Some((version, data))) => {
                 read.insert(secret.clone(), Some(version));
@@ -91,5 +92,10 @@ impl Keyring {
 
 fn unusable(secret: &SecretKey, error: &access::SecretError) -> FetchFailure {
     // Nothing but a change of it helps, and that wakes the source.
-    FetchFailure { message: format!("the Secret {secret} cannot be used: {error}"), retryable: false, reason: REFUSED }
+    FetchFailure {
+        message: format!("the Secret {secret} cannot be used: {error}"),
+        retryable: false,
+        reason: REFUSED,
+        verification: None,
+    }
 }

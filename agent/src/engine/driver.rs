@@ -212,12 +212,14 @@ impl Driver {
                     let waiting = metrics.wait_in(Queue::Fetches);
                     let turn = turns.turn(Urgency::Now).await;
                     drop(waiting);
-                    turn.work(Box::pin(fetching::fetch(job, storage, jobs, metrics, keyring, shutdown))).await;
+                    turn.work(Box::pin(fetching::fetch(*job, storage, jobs, metrics, keyring, shutdown))).await;
                 });
             }
-            Action::Recover { source, url, revision } => {
+            Action::Recover { source, asked, url, revision } => {
                 let (storage, jobs) = (Arc::clone(&self.storage), self.jobs.clone());
-                self.job(format!("recover {source}"), fetching::recover(source, url, revision, storage, jobs));
+                let name = format!("recover {source}");
+                let cluster = self.context.cluster.clone();
+                self.job(name, fetching::recover((source, url, *asked), revision, storage, cluster, jobs));
             }
             Action::WriteSource(write) => {
                 let (cluster, jobs) = (self.context.cluster.clone(), self.jobs.clone());

@@ -8,12 +8,13 @@ use towline_plan::object::SyncKey;
 use towline_proto::CommitId;
 
 use super::secrets::Versions;
-use super::{Read, ReadSync, SourceKey, fetching, passing, source, standing};
+use super::{Read, ReadSync, SourceKey, fetching, passing, source, standing, verifying};
 use crate::api::{GitSource, Inventory};
 use crate::bus::{BusEvent, Interest};
 use crate::cluster::{Moved, ResourceEvent, SecretKey, SecretSeen};
 use crate::mirror::Mirror;
 use crate::pass::Revision;
+use crate::signature::Verified;
 
 /// Everything that can happen.
 #[derive(Debug)]
@@ -26,13 +27,21 @@ pub enum Event {
     Recovered {
         source: SourceKey,
         revision: Revision,
+        /// It is what is demanded now, too.
+        verified: Verified,
         mirror: OpenMirror,
+    },
+    /// What Syncs of a source work from, or would after a restart, is not what is demanded.
+    Refused {
+        source: SourceKey,
+        commit: CommitId,
+        failure: FetchFailure,
     },
     /// The fetch of this number ended; only the newest one of a source counts.
     Fetched {
         source: SourceKey,
         number: u64,
-        result: Result<(OpenMirror, CommitId), FetchFailure>,
+        result: Result<(OpenMirror, Verified), FetchFailure>,
     },
     /// The fetch of this number has read these versions of its Secrets.
     SecretsRead {
@@ -92,14 +101,17 @@ pub struct FetchFailure {
     pub retryable: bool,
     /// Of the condition.
     pub reason: &'static str,
+    /// Verification failed, not the fetch: the reason of the condition `SourceVerified`.
+    pub verification: Option<&'static str>,
 }
 
 /// What the driver is to do.
 pub enum Action {
-    Fetch(fetching::Job),
+    Fetch(Box<fetching::Job>),
     /// Looks for what was fetched before a restart, without asking Git.
     Recover {
         source: SourceKey,
+        asked: Box<verifying::Asked>,
         url: String,
         revision: Revision,
     },

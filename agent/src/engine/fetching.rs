@@ -9,11 +9,12 @@ use jiff::Timestamp;
 use tokio::sync::mpsc;
 use towline_daemon::error::chain;
 use towline_daemon::shutdown::Shutdown;
-use towline_proto::{CommitId, RefName};
+use towline_proto::RefName;
 
 use super::credentials::{Key, Keyring, Named, REFUSED};
 use super::secrets::Versions;
 use super::source::{Write, status};
+use super::verifying::{Asked, Judge};
 use super::{Event, FetchFailure, OpenMirror, SourceKey, caught};
 use crate::access::App;
 use crate::api::{GitSource, ResourceExt as _};
@@ -21,6 +22,7 @@ use crate::cluster::Cluster;
 use crate::metrics::Metrics;
 use crate::mirror::{FetchError, Mirror};
 use crate::pass::{PANICKED, Revision};
+use crate::signature::Verified;
 
 /// How often a status write is repeated because somebody else wrote in between: every time with what they wrote.
 const CONFLICTS_MAX: usize = 5;
@@ -34,8 +36,12 @@ pub struct Job {
     pub named: Named,
     pub reference: RefName,
     pub timeout: Duration,
+    /// What is demanded of it.
+    pub asked: Asked,
     /// What the status recorded before a restart: offered before Git is asked, if the mirror still has it.
     pub recorded: Option<Revision>,
+    /// What Syncs work from, or would: judged again, and what a new commit is compared with.
+    pub in_use: Option<Revision>,
 }
 
 /// Runs a fetch on a thread of its own.
@@ -66,21 +72,34 @@ pub(super) async fn fetch(
 
 /// Offers what a status recorded, if the mirror still has it.
 pub(super) async fn recover(
-    source: SourceKey,
-    url: String,
+    (source, url, asked): (SourceKey, String, Asked),
     revision: Revision,
     storage: Arc<Path>,
+    cluster: Cluster,
     events: mpsc::Sender<Event>,
 ) {
+    let judge = match asked.judge(&cluster, &mut Versions::default()).await {
+        Ok(judge) => judge,
+        // Nothing can be said of it.
+        Err(failure) => return tracing::warn!(%source, error = failure.message, "what is recorded cannot be verified"),
+    };
     let look = tokio::task::spawn_blocking(move || {
         Mirror::open(&storage, &url)
             .ok()
             .filter(|mirror| mirror.holds(&revision.commit))
-            .map(|mirror| (mirror, revision))
+            .map(|mirror| recall(&judge, source, revision, mirror))
     });
     // Without it the Syncs say that their source has no revision.
-    if let Ok(Some((mirror, revision))) = look.await {
-        let _ = events.send(Event::Recovered { source, revision, mirror: OpenMirror(mirror) }).await;
+    if let Ok(Some(event)) = look.await {
+        let _ = events.send(event).await;
+    }
+}
+
+/// Judges what was a revision already.
+fn recall(judge: &Judge, source: SourceKey, revision: Revision, mirror: Mirror) -> Event {
+    match judge.again(&mirror, &revision.commit) {
+        Ok(verified) => Event::Recovered { source, revision, verified, mirror: OpenMirror(mirror) },
+        Err(failure) => Event::Refused { source, commit: revision.commit, failure },
     }
 }
 
@@ -99,14 +118,16 @@ impl Work {
         job: Job,
         shutdown: &Shutdown,
         interrupt: &Arc<AtomicBool>,
-    ) -> Result<(OpenMirror, CommitId), FetchFailure> {
+    ) -> Result<(OpenMirror, Verified), FetchFailure> {
         let started = Instant::now();
         let mirror = Mirror::open(&self.storage, &job.url).map_err(|e| failed(chain(&e), true))?;
-        if let Some(revision) = job.recorded.clone().filter(|revision| mirror.holds(&revision.commit)) {
-            let (source, mirror) = (job.source.clone(), OpenMirror(mirror.clone()));
-            let _ = self.events.blocking_send(Event::Recovered { source, revision, mirror });
+        let (judge, key) = self.keys(&job, shutdown);
+        let judge = judge?;
+        let known = if judge.demands() { &job.in_use } else { &job.recorded };
+        if let Some(revision) = known.clone().filter(|revision| mirror.holds(&revision.commit)) {
+            let _ = self.events.blocking_send(recall(&judge, job.source.clone(), revision, mirror.clone()));
         }
-        let key = self.key(&job, shutdown).inspect_err(|_| {
+        let key = key.inspect_err(|_| {
             self.metrics.fetched(mirror.host(), "authentication", mirror.traffic(), started.elapsed());
         })?;
         let fetched = mirror.fetch(&job.reference, &key.access, started + job.timeout, interrupt);
@@ -114,35 +135,36 @@ impl Work {
         self.metrics.fetched(mirror.host(), outcome, mirror.traffic(), started.elapsed());
         let tip = fetched.map_err(|error| self.failure(&error, key.app.as_ref()))?;
         // What Syncs work from has to stay readable while newer tips come.
-        let name = format!("{}/{}", job.source.namespace, job.source.name);
-        mirror.pin(&name, &tip.commit).map_err(|e| failed(chain(&e), true))?;
+        let verified = judge.first(&mirror, &tip, job.in_use.as_ref().map(|revision| &revision.commit))?;
+        mirror.pin_tip(&job.asked.pin(), &tip).map_err(|e| failed(chain(&e), true))?;
         tracing::info!(
             source = %job.source,
             commit = %tip.commit,
             author = tip.author,
             subject = tip.subject,
+            signers = verified.signers().join(", "),
             received_bytes = tip.received_bytes,
             elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
             "fetched"
         );
-        Ok((OpenMirror(mirror), tip.commit))
+        Ok((OpenMirror(mirror), verified))
     }
 
     /// Within the fetch's time, of which asking for a token may take much.
-    fn key(&self, job: &Job, shutdown: &Shutdown) -> Result<Key, FetchFailure> {
-        let mut read = Versions::default();
-        let key = tokio::runtime::Handle::current().block_on(async {
-            tokio::select! {
-                key = tokio::time::timeout(job.timeout, self.keyring.key(&job.named, &job.url, &mut read)) => {
-                    key.unwrap_or_else(|_| Err(failed("the credentials were not there in time".to_owned(), true)))
-                }
-                () = shutdown.requested() => Err(failed("interrupted".to_owned(), true)),
-            }
+    fn keys(&self, job: &Job, shutdown: &Shutdown) -> (Result<Judge, FetchFailure>, Result<Key, FetchFailure>) {
+        let (mut read, mut read_too) = (Versions::default(), Versions::default());
+        let asked = job.asked.clone();
+        let both = tokio::runtime::Handle::current().block_on(async {
+            tokio::join!(
+                within(job.timeout, shutdown, asked.judge(&self.keyring.cluster, &mut read)),
+                within(job.timeout, shutdown, self.keyring.key(&job.named, &job.url, &mut read_too)),
+            )
         });
+        read.append(&mut read_too);
         let (source, number) = (job.source.clone(), job.number);
         // Before the fetch's end, so that what changed meanwhile is known by then.
         let _ = self.events.blocking_send(Event::SecretsRead { source, number, read });
-        key
+        both
     }
 
     fn failure(&self, error: &FetchError, app: Option<&App>) -> FetchFailure {
@@ -151,7 +173,26 @@ impl Work {
         if let Some(app) = app.filter(|_| is_stale_token) {
             self.keyring.tokens.forget(app);
         }
-        FetchFailure { message: chain(error), retryable: error.is_retryable() || is_stale_token, reason }
+        FetchFailure {
+            message: chain(error),
+            retryable: error.is_retryable() || is_stale_token,
+            reason,
+            verification: None,
+        }
+    }
+}
+
+/// What is read from Secrets, or asked for with what they hold.
+async fn within<T>(
+    timeout: Duration,
+    shutdown: &Shutdown,
+    work: impl Future<Output = Result<T, FetchFailure>>,
+) -> Result<T, FetchFailure> {
+    tokio::select! {
+        done = tokio::time::timeout(timeout, work) => {
+            done.unwrap_or_else(|_| Err(failed("the credentials were not there in time".to_owned(), true)))
+        }
+        () = shutdown.requested() => Err(failed("interrupted".to_owned(), true)),
     }
 }
 
@@ -159,7 +200,7 @@ impl Work {
 const FAILED: &str = "GitOperationFailed";
 
 fn failed(message: String, retryable: bool) -> FetchFailure {
-    FetchFailure { message, retryable, reason: FAILED }
+    FetchFailure { message, retryable, reason: FAILED, verification: None }
 }
 
 /// Writes what a source's status is to say, and tells the loop whatever happens: until then the source rests.

@@ -4,11 +4,10 @@
 //! what Syncs work from, and its place in the order, is what the owner has written into the source's status; a follower never
 //! writes it, and does not poll.
 
-use towline_proto::CommitId;
-
 use super::members::Role;
 use super::{Engine, FetchFailure, Moment, OpenMirror, SourceKey};
 use crate::pass::Revision;
+use crate::signature::Verified;
 
 impl Engine {
     /// Takes up what the status names, where it has been fetched; asks for it, where not.
@@ -19,7 +18,7 @@ impl Engine {
             return;
         };
         match &entry.fetched {
-            Some((mirror, commit)) if *commit == named.commit => {
+            Some((mirror, verified)) if *verified.commit() == named.commit => {
                 let delivery = entry.delivery.take();
                 tracing::info!(%source, revision = named.name, sequence = named.sequence, delivery, "revision taken up");
                 entry.mirror = Some(mirror.clone());
@@ -43,15 +42,15 @@ impl Engine {
     pub(super) fn fetched_to_follow(
         &mut self,
         source: &SourceKey,
-        result: Result<(OpenMirror, CommitId), FetchFailure>,
+        result: Result<(OpenMirror, Verified), FetchFailure>,
         at: Moment,
     ) {
         let Some(entry) = self.sources.get_mut(source) else { return };
         match result {
-            Ok((mirror, commit)) => {
-                entry.schedule.fetched(&commit, at.now, at.dice);
+            Ok((mirror, verified)) => {
+                entry.schedule.fetched(verified.commit(), at.now, at.dice);
                 entry.trouble = None;
-                entry.fetched = Some((mirror, commit));
+                entry.fetched = Some((mirror, verified));
                 self.follow(source, at);
             }
             Err(failure) => {

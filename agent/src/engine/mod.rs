@@ -23,6 +23,7 @@ mod starting;
 mod sync;
 mod turns;
 mod unable;
+mod verifying;
 
 pub use credentials::Keyring;
 pub use driver::{Driver, Parts};
@@ -116,7 +117,10 @@ impl Engine {
             Event::Resource(event) => self.resource(event, at, &mut actions),
             Event::Bus(event) => self.bus(event, at),
             Event::Moved(moved) => self.moved(&moved, at.now),
-            Event::Recovered { source, revision, mirror } => self.recovered(&source, revision, mirror),
+            Event::Recovered { source, revision, verified, mirror } => {
+                self.recovered(&source, revision, &verified, mirror)
+            }
+            Event::Refused { source, commit, failure } => self.refused(&source, &commit, &failure),
             Event::Fetched { source, number, result } => self.fetched(&source, number, result, at),
             Event::SecretsRead { source, number, read } => self.secrets_read(&source, number, read, at),
             Event::Secret(seen) => self.secret_seen(seen, at),

@@ -77,7 +77,8 @@ impl Engine {
             .filter(|(_, entry)| entry.role != Role::None && entry.invalid.is_none() && !entry.object.spec.suspend);
         let named = fetching.flat_map(|(key, entry)| {
             let spec = &entry.object.spec;
-            let references = [&spec.secret_ref, &spec.proxy_secret_ref].into_iter().flatten();
+            let keys = spec.verify.as_ref().map(|verification| &verification.secret_ref);
+            let references = [spec.secret_ref.as_ref(), spec.proxy_secret_ref.as_ref(), keys].into_iter().flatten();
             references.map(|reference| SecretKey { namespace: key.namespace.clone(), name: reference.name.clone() })
         });
         let wanted: BTreeSet<SecretKey> = named.collect();

@@ -1,7 +1,8 @@
 //! One source within the engine: what is known of it, what it is in the middle of, and what it waits for.
 //!
-//! `looking` fetches it, `publish` makes its tip a revision, `wanted` is what its status is to say, `telling` what is told of it besides.
+//! `looking` fetches it, `judged` takes back what is not demanded any more, `publish` makes its tip a revision, `wanted` is what its status is to say, `telling` what is told of it besides.
 
+mod judged;
 mod looking;
 mod publish;
 mod telling;
@@ -23,6 +24,7 @@ use super::{Moment, OpenMirror, key};
 use crate::api::{ConditionStatus, GitSource, LastEvent, Verdict};
 use crate::bus::Interest;
 use crate::pass::Revision;
+use crate::signature::Verified;
 use telling::{Attempt, Told};
 use wanted::{Wanted, is_said, revision_name};
 
@@ -38,7 +40,7 @@ pub(super) struct SourceEntry {
     /// The fetch whose result counts.
     pub fetch: u64,
     /// The newest tip that was fetched, and where to.
-    pub fetched: Option<(OpenMirror, CommitId)>,
+    pub fetched: Option<(OpenMirror, Verified)>,
     /// Why a follower does not have what the status names.
     pub trouble: Option<String>,
     /// What a follower looks for because the status names it.
@@ -81,6 +83,11 @@ impl SourceEntry {
     pub(super) fn interest(&self) -> Option<Interest> {
         let listens = self.role != Role::None && self.invalid.is_none() && !self.object.spec.suspend;
         self.interest.clone().filter(|_| listens)
+    }
+
+    /// What Syncs work from, or would after a restart.
+    pub(super) fn in_use(&self) -> Option<Revision> {
+        self.recorded().or_else(|| self.revision.clone())
     }
 
     fn is_unwritten(&self) -> bool {

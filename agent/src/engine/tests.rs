@@ -3,6 +3,7 @@
 mod claims;
 mod depends;
 mod jobs;
+mod judged;
 mod laws;
 mod members;
 mod passes;

@@ -104,7 +104,7 @@ impl Mirror {
         let commit = whole_commit(&repository, target).map_err(suspect)?.ok_or_else(|| {
             Attempt::Failed(FetchError::NotACommit { reference: reference.to_string(), url: self.url.clone() })
         })?;
-        Tip::of(&commit, conversation.wire.received_bytes()).map_err(suspect)
+        Tip::of(&commit, target, conversation.wire.received_bytes()).map_err(suspect)
     }
 
     /// After this our ref names what the server's names, and the objects should be here.

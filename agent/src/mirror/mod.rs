@@ -27,6 +27,7 @@ mod halt;
 mod lock;
 mod ls_refs;
 mod open;
+mod raw;
 mod reach;
 mod read;
 mod repack;
@@ -39,6 +40,7 @@ mod tests;
 
 pub use conversation::FetchError;
 pub use open::OpenError;
+pub use raw::Raw;
 pub use read::ReadError;
 pub use store::PinError;
 pub use tip::Tip;

@@ -50,8 +50,17 @@ impl Mirror {
     /// Keeps a commit, and what is below it, through every repack until `name` is pinned elsewhere: the last verified revision
     /// has to stay readable while newer tips are fetched and refused. Tips and the tips before them are kept anyway.
     pub fn pin(&self, name: &str, commit: &CommitId) -> Result<(), PinError> {
+        self.pin_object(name, commit, object_id(commit))
+    }
+
+    /// The same for what was fetched: of an annotated tag the tag itself, which may have to be verified again.
+    pub fn pin_tip(&self, name: &str, tip: &super::Tip) -> Result<(), PinError> {
+        self.pin_object(name, &tip.commit, tip.tag.or_else(|| object_id(&tip.commit)))
+    }
+
+    fn pin_object(&self, name: &str, commit: &CommitId, id: Option<gix::ObjectId>) -> Result<(), PinError> {
         let fail = |cause: String| PinError { commit: commit.clone(), url: self.url.clone(), cause };
-        let id = object_id(commit).ok_or_else(|| fail("not a SHA-1 id".to_owned()))?;
+        let id = id.ok_or_else(|| fail("not a SHA-1 id".to_owned()))?;
         let repository = self.repository_now().map_err(|error| fail(explain(&error)))?;
         // A ref to what is not here would stand in the way of every later repack.
         super::reach::reach(&repository, id, &mut HashSet::new()).map_err(fail)?;

@@ -2,6 +2,7 @@
 //!
 //! Knows a commit's header and message. Texts from it are a stranger's: they are bounded and cannot move a terminal's cursor.
 
+use gix::ObjectId;
 use jiff::Timestamp;
 use towline_proto::CommitId;
 use towline_proto::bounds::cut;
@@ -17,6 +18,8 @@ const PERSON_BYTES_MAX: usize = 320;
 pub struct Tip {
     /// Of an annotated tag: the commit it names.
     pub commit: CommitId,
+    /// The annotated tag itself, where the ref names one.
+    pub tag: Option<ObjectId>,
     /// `Name <address>`.
     pub author: String,
     pub committer: String,
@@ -29,11 +32,12 @@ pub struct Tip {
 }
 
 impl Tip {
-    pub(super) fn of(commit: &gix::Commit<'_>, received_bytes: u64) -> Result<Self, String> {
+    pub(super) fn of(commit: &gix::Commit<'_>, target: ObjectId, received_bytes: u64) -> Result<Self, String> {
         let text = |error: gix::Error| super::store::explain(&error);
         let committer = commit.committer().map_err(text)?;
         Ok(Self {
             commit: CommitId::parse(&commit.id.to_string()).map_err(|error| error.to_string())?,
+            tag: (target != commit.id).then_some(target),
             author: person(commit.author().map_err(text)?),
             committer: person(committer),
             subject: line(&commit.message().map_err(text)?.summary().to_string(), SUBJECT_BYTES_MAX),

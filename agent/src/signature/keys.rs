@@ -31,6 +31,12 @@ pub enum KeysError {
 }
 
 impl Keys {
+    /// Whether an entry of a Secret is one of keys.
+    #[must_use]
+    pub fn is_entry(name: &str) -> bool {
+        name.ends_with(".asc") || name.ends_with(".sshpub")
+    }
+
     /// Reads a Secret's entries.
     ///
     /// # Errors

@@ -46,7 +46,7 @@ pub(super) fn parse(text: &str) -> Result<Vec<Certificate>, String> {
         let block = &rest[at..];
         let end = block.find(END).ok_or("the end of a PGP PUBLIC KEY BLOCK is missing")? + END.len();
         let unreadable = |_| "a PGP PUBLIC KEY BLOCK cannot be read".to_owned();
-        let (keys, _) = SignedPublicKey::from_armor_many(block[..end].as_bytes()).map_err(unreadable)?;
+        let (keys, _) = SignedPublicKey::from_armor_many(&block.as_bytes()[..end]).map_err(unreadable)?;
         for key in keys {
             certificates.push(Certificate(key.map_err(unreadable)?));
         }

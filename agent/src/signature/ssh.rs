@@ -3,7 +3,7 @@
 //! Knows sshsig: a key signs a hash of the content, for a namespace. It carries no time: what the committer says is used.
 
 use jiff::Timestamp;
-use ssh_key::SshSig;
+use ssh_key::{LineEnding, SshSig};
 
 use super::keys::Keys;
 use super::lines::{Line, is_strong, label};
@@ -19,6 +19,11 @@ pub(super) fn verify(signed: &Signed, keys: &Keys, sight: Sight, now: Timestamp)
     let signature = SshSig::from_pem(signed.signature.trim_end()).map_err(|_| {
         unreadable("it is not an SSH signature by an ed25519, ECDSA or RSA key (certificates are not supported)")
     })?;
+    // Lengths that do not fit are read leniently: only what would be written the same again is the signature.
+    let is_same = |again: String| again.trim_end() == signed.signature.trim_end();
+    if !signature.to_pem(LineEnding::LF).is_ok_and(is_same) {
+        return Err(unreadable("it is not written in the one right way"));
+    }
     let key = label(signature.public_key());
     if signature.namespace() != NAMESPACE {
         return Err(Why::Namespace { namespace: signature.namespace().chars().take(40).collect() });

@@ -90,7 +90,6 @@ impl Verified {
     }
 
     /// For tests of what comes later.
-    #[allow(dead_code)]
     #[cfg(test)]
     pub(crate) fn for_test(commit: CommitId) -> Self {
         Self { commit, signers: Vec::new() }

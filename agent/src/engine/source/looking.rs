@@ -5,7 +5,6 @@
 use std::sync::Arc;
 
 use towline_plan::schedule::source::{SourceSchedule, Verdict as Tip};
-use towline_proto::CommitId;
 
 use super::telling::{Attempt, POLL, Told};
 use super::wanted::{Wanted, revision_name};
@@ -14,8 +13,10 @@ use crate::api::{self, ConditionStatus, GitSource, ResourceExt as _, Verdict};
 use crate::engine::credentials::Named;
 use crate::engine::members::Role;
 use crate::engine::resources::is_newer;
+use crate::engine::verifying::Asked;
 use crate::engine::{Action, Engine, FetchFailure, Moment, OpenMirror, SourceKey, fetching, key};
 use crate::pass::Revision;
+use crate::signature::Verified;
 
 impl Engine {
     pub(in crate::engine) fn source_applied(&mut self, object: GitSource, at: Moment) {
@@ -63,13 +64,18 @@ impl Engine {
                     return;
                 };
                 let changed = entry.object.spec != object.spec;
+                let is_demanded_otherwise = entry.object.spec.verify != object.spec.verify;
                 let asked = requested.is_some() && requested != entry.requested;
-                if entry.interest != interest || entry.object.spec.reference != object.spec.reference {
-                    // Another repository or ref: what was known of the old one says nothing of it.
+                if entry.interest != interest
+                    || entry.object.spec.reference != object.spec.reference
+                    || is_demanded_otherwise
+                {
+                    // Another repository, ref or demand: what was known of the old one says nothing of it.
                     entry.schedule = SourceSchedule::new(interval, suspend, None, at.now);
                     entry.schedule.poll(entry.role == Role::Owner, at.now);
                     (entry.fetch, entry.fetched, entry.asked) = (0, None, None);
-                    (entry.wanted.tip, entry.wanted.ready) = (None, None);
+                    (entry.wanted.tip, entry.wanted.ready, entry.wanted.verified) = (None, None, None);
+                    entry.recovering = false;
                     entry.wanted.events = Some(events);
                 }
                 entry.object = Arc::new(object);
@@ -82,6 +88,10 @@ impl Engine {
                     entry.schedule.wake(None, at.now);
                 }
                 entry.say_invalid();
+                if is_demanded_otherwise {
+                    // Until it is judged by what is demanded now.
+                    self.withdraw(&key);
+                }
                 self.follow(&key, at);
             }
         }
@@ -91,8 +101,15 @@ impl Engine {
         self.sources.remove(key);
     }
 
-    pub(in crate::engine) fn recovered(&mut self, source: &SourceKey, revision: Revision, mirror: OpenMirror) {
+    pub(in crate::engine) fn recovered(
+        &mut self,
+        source: &SourceKey,
+        revision: Revision,
+        verified: &Verified,
+        mirror: OpenMirror,
+    ) {
         if let Some(entry) = self.sources.get_mut(source)
+            && *verified.commit() == revision.commit
             && entry.revision.as_ref().is_none_or(|known| known.sequence < revision.sequence)
             && entry.object.status.as_ref().and_then(|s| s.revision.as_ref()) == Some(&revision.name)
         {
@@ -107,7 +124,7 @@ impl Engine {
         &mut self,
         source: &SourceKey,
         number: u64,
-        result: Result<(OpenMirror, CommitId), FetchFailure>,
+        result: Result<(OpenMirror, Verified), FetchFailure>,
         at: Moment,
     ) {
         // One that was begun for another repository or ref, or for a source of that name before, says nothing of this one.
@@ -117,8 +134,10 @@ impl Engine {
         }
         entry.wanted.handled.clone_from(&entry.answering);
         match result {
-            Ok((mirror, commit)) => {
-                entry.fetched = Some((mirror, commit.clone()));
+            Ok((mirror, verified)) => {
+                entry.say_verified(&verified);
+                let commit = verified.commit().clone();
+                entry.fetched = Some((mirror, verified));
                 let verdict = entry.schedule.fetched(&commit, at.now, at.dice);
                 if verdict == Tip::Unchanged && !entry.schedule.is_expecting() {
                     // The event brought nothing new: what comes later does not come from its delivery.
@@ -136,8 +155,7 @@ impl Engine {
             Err(failure) => {
                 tracing::warn!(%source, error = failure.message, "fetch failed; the last good state stays");
                 entry.schedule.failed(failure.retryable, at.now, at.dice);
-                let reason = failure.reason.to_owned();
-                entry.wanted.ready = Some(Verdict { status: ConditionStatus::False, reason, message: failure.message });
+                entry.say_failure(&failure);
             }
         }
     }
@@ -147,8 +165,9 @@ impl Engine {
             let Some(reference) = entry.reference() else { continue };
             if entry.object.spec.suspend && !entry.recovering {
                 entry.recovering = true;
-                actions.extend(entry.recorded().map(|revision| Action::Recover {
+                actions.extend(entry.in_use().map(|revision| Action::Recover {
                     source: key.clone(),
+                    asked: Box::new(Asked::of(&entry.object)),
                     url: entry.object.spec.url.clone(),
                     revision,
                 }));
@@ -160,15 +179,17 @@ impl Engine {
             entry.fetch = self.fetches;
             entry.answering.clone_from(&entry.requested);
             entry.attempt = Attempt { trigger: entry.reason_to_look(), began: at.now };
-            actions.push(Action::Fetch(fetching::Job {
+            actions.push(Action::Fetch(Box::new(fetching::Job {
                 source: key.clone(),
                 number: entry.fetch,
                 url: entry.object.spec.url.clone(),
                 named: Named::of(key, &entry.object.spec),
                 reference,
                 timeout: entry.object.spec.timeout.into(),
+                asked: Asked::of(&entry.object),
                 recorded: entry.recorded(),
-            }));
+                in_use: entry.in_use(),
+            })));
         }
     }
 }

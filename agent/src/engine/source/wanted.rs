@@ -15,6 +15,7 @@ use crate::api::{self, Conditions, GitSource, GitSourceStatus, LastEvent, Verdic
 pub struct Wanted {
     pub tip: Option<CommitId>,
     pub ready: Option<Verdict>,
+    pub verified: Option<Verdict>,
     pub events: Option<Verdict>,
     pub last_event: Option<LastEvent>,
     pub handled: Option<String>,
@@ -25,7 +26,13 @@ pub(in crate::engine) fn status(object: &GitSource, wanted: &Wanted, now: Timest
     let mut status = object.status.clone().unwrap_or_default();
     let generation = object.metadata.generation;
     let mut conditions = Conditions(std::mem::take(&mut status.conditions));
-    for (kind, verdict) in [(api::READY, &wanted.ready), (api::EVENTS_READY, &wanted.events)] {
+    if object.spec.verify.is_none() {
+        conditions.clear(api::SOURCE_VERIFIED);
+    }
+    let verified = wanted.verified.as_ref().filter(|_| object.spec.verify.is_some()).cloned();
+    for (kind, verdict) in
+        [(api::READY, &wanted.ready), (api::SOURCE_VERIFIED, &verified), (api::EVENTS_READY, &wanted.events)]
+    {
         if let Some(verdict) = verdict {
             conditions.set(kind, verdict.clone(), generation, now);
         }

@@ -64,6 +64,7 @@ fn step(world: &mut World, jobs: &mut Jobs, what: u8, pick: u8) {
                 message: "refused".to_owned(),
                 retryable: pick.is_multiple_of(2),
                 reason: "GitOperationFailed",
+                verification: None,
             };
             world.handle(Event::Fetched { source: job.source, number: job.number, result: Err(failure) })
         }

@@ -145,7 +145,12 @@ async fn a_follower_looks_again_for_what_its_host_does_not_serve_yet() {
     }
     // And then at every interval: it waits for nothing else.
     assert!(world.next().is_some_and(|next| next <= 330));
-    let result = Err(FetchFailure { message: "refused".to_owned(), retryable: true, reason: "GitOperationFailed" });
+    let result = Err(FetchFailure {
+        message: "refused".to_owned(),
+        retryable: true,
+        reason: "GitOperationFailed",
+        verification: None,
+    });
     let actions = world.wait(400);
     let number = fetch(&actions).number;
     let actions = world.handle(Event::Fetched { source: key(&source), number, result });
@@ -220,7 +225,12 @@ async fn a_sync_that_rests_because_its_replica_cannot_fetch_what_was_attempted_s
     let (fresh, of) = (world.sync(&sync, &source, json!({})), at(&mut world, &source, 2, 8));
     let actions = read(&mut world, &actions, vec![fresh], vec![of]);
     assert_eq!(words(&actions), [format!("fetch {source}")]);
-    let result = Err(FetchFailure { message: "refused".to_owned(), retryable: true, reason: "GitOperationFailed" });
+    let result = Err(FetchFailure {
+        message: "refused".to_owned(),
+        retryable: true,
+        reason: "GitOperationFailed",
+        verification: None,
+    });
     let number = fetch(&actions).number;
     let actions = world.handle(Event::Fetched { source: key(&source), number, result });
     let Some(Action::Explain(explanation)) = actions.first() else { panic!("{:?}", words(&actions)) };

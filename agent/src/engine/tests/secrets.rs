@@ -20,7 +20,12 @@ fn read(actions: &[Action], version: Option<&str>) -> Event {
 }
 
 fn failed(actions: &[Action]) -> Event {
-    let failure = FetchFailure { message: "no Secret".to_owned(), retryable: false, reason: "AuthenticationFailed" };
+    let failure = FetchFailure {
+        message: "no Secret".to_owned(),
+        retryable: false,
+        reason: "AuthenticationFailed",
+        verification: None,
+    };
     Event::Fetched { source: key("s"), number: fetch(actions).number, result: Err(failure) }
 }
 

@@ -6,8 +6,9 @@ use super::world::{World, commit, drift, fetch, interest, key, pass, woken, word
 use crate::api::{self, ConditionStatus, REQUESTED_AT};
 use crate::bus::BusEvent;
 use crate::cluster::{Change, ResourceEvent};
-use crate::engine::{Action, Event, FetchFailure, fetching};
+use crate::engine::{Action, Event, FetchFailure, OpenMirror, fetching};
 use crate::pass::{End, Revision};
+use crate::signature::Verified;
 
 fn events_ready(world: &World, name: &str) -> (bool, String) {
     let verdict = world.engine.sources[&key(name)].wanted.events.clone().unwrap();
@@ -48,8 +49,16 @@ async fn a_tip_is_recorded_before_anybody_works_from_it() {
 async fn an_event_wakes_the_sources_of_its_repository_and_ref_only() {
     let (mut world, actions) = World::with(&["one", "two"], &[]);
     assert_eq!(words(&actions), ["fetch one", "fetch two", "write one", "write two", "listen 2"]);
-    world.handle(Event::Fetched { source: key("one"), number: 1, result: Ok((world.mirror(), commit(1))) });
-    world.handle(Event::Fetched { source: key("two"), number: 2, result: Ok((world.mirror(), commit(1))) });
+    world.handle(Event::Fetched {
+        source: key("one"),
+        number: 1,
+        result: Ok((world.mirror(), Verified::for_test(commit(1)))),
+    });
+    world.handle(Event::Fetched {
+        source: key("two"),
+        number: 2,
+        result: Ok((world.mirror(), Verified::for_test(commit(1)))),
+    });
     let (one, two) = (world.answer(write(&actions[2..])), world.answer(write(&actions[3..])));
     let (one, two) = (world.handle(one), world.handle(two));
     world.written(&one);
@@ -74,8 +83,12 @@ async fn an_event_that_cannot_be_read_wakes_as_well() {
 async fn a_failed_fetch_is_said_and_the_last_revision_stays() {
     let mut world = World::settled();
     let actions = world.handle(woken("s", 2));
-    let failure =
-        FetchFailure { message: "connection refused".to_owned(), retryable: true, reason: "GitOperationFailed" };
+    let failure = FetchFailure {
+        message: "connection refused".to_owned(),
+        retryable: true,
+        reason: "GitOperationFailed",
+        verification: None,
+    };
     let number = fetch(&actions).number;
     let actions = world.handle(Event::Fetched { source: key("s"), number, result: Err(failure) });
     assert_eq!(words(&actions), ["write s"]);
@@ -87,7 +100,8 @@ async fn a_failed_fetch_is_said_and_the_last_revision_stays() {
 
 /// A fetch that fails so, and its status written. Answers with what was told since the last time.
 fn failed(world: &mut World, actions: &[Action], message: &str) -> Vec<String> {
-    let failure = FetchFailure { message: message.to_owned(), retryable: true, reason: "GitOperationFailed" };
+    let failure =
+        FetchFailure { message: message.to_owned(), retryable: true, reason: "GitOperationFailed", verification: None };
     let number = fetch(actions).number;
     let actions = world.handle(Event::Fetched { source: key("s"), number, result: Err(failure) });
     if !actions.is_empty() {
@@ -206,7 +220,7 @@ async fn what_the_status_recorded_is_worked_from_before_git_answers() {
     let actions = world.handle(Event::Resource(ResourceEvent::Inventory(None, Change::Listed(Vec::new()))));
     let revision: Revision = fetch(&actions).recorded.clone().unwrap();
     assert_eq!(revision.commit, commit(1));
-    let recovered = Event::Recovered { source: key("s"), revision: revision.clone(), mirror: world.mirror() };
+    let recovered = recovered(&revision, world.mirror());
     let passes = world.handle(recovered);
     assert_eq!(words(&passes), ["pass a"]);
     world.passed(&passes, End::Succeeded);
@@ -292,7 +306,7 @@ async fn what_a_suspended_source_had_fetched_stays_in_use_over_a_restart() {
     let Some(Action::Recover { revision, .. }) = actions.iter().find(|a| matches!(a, Action::Recover { .. })) else {
         panic!("{:?}", words(&actions))
     };
-    let recovered = Event::Recovered { source: key("s"), revision: revision.clone(), mirror: world.mirror() };
+    let recovered = recovered(revision, world.mirror());
     assert_eq!(words(&world.handle(recovered)), ["pass a"]);
     assert!(!words(&world.wait(3_600)).iter().any(|word| word.starts_with("recover")), "once is enough");
 }
@@ -425,4 +439,9 @@ async fn a_source_that_comes_later_hears_what_is_heard_already() {
     let second = world.source("again", json!({"url": "https://git.example/org/s.git"}));
     assert!(!words(&world.apply_source(second)).contains(&"listen 1".to_owned()), "the server is not asked twice");
     assert_eq!(events_ready(&world, "again"), (true, "Subscribed".to_owned()));
+}
+
+fn recovered(revision: &Revision, mirror: OpenMirror) -> Event {
+    let verified = Verified::for_test(revision.commit.clone());
+    Event::Recovered { source: key("s"), revision: revision.clone(), verified, mirror }
 }

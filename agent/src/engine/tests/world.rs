@@ -16,6 +16,7 @@ use crate::cluster::{Change, Cluster, Moved, Movement, ResourceEvent, Watches};
 use crate::engine::{Action, Engine, Event, Moment, OpenMirror, fetching, passing, source, standing};
 use crate::mirror::Mirror;
 use crate::pass::{Context, End};
+use crate::signature::Verified;
 
 pub(super) struct World {
     pub engine: Engine,
@@ -233,7 +234,7 @@ impl World {
     pub(super) fn fetched(&mut self, actions: &[Action], tip: u64) -> Vec<Action> {
         let job = fetch(actions);
         let (source, number) = (job.source.clone(), job.number);
-        let result = Ok((self.mirror(), commit(tip)));
+        let result = Ok((self.mirror(), Verified::for_test(commit(tip))));
         self.handle(Event::Fetched { source, number, result })
     }
 
