@@ -6,7 +6,7 @@
 use jiff::Timestamp;
 use towline_daemon::error::chain;
 
-use super::secrets::Versions;
+use super::secrets::{self, Versions};
 use super::{FetchFailure, SourceKey};
 use crate::access::{self, Access, App, Data, PlainHttp, Tokens};
 use crate::api::GitSourceSpec;
@@ -28,6 +28,8 @@ pub struct Keyring {
 pub struct Named {
     pub credentials: Option<SecretKey>,
     pub proxy: Option<SecretKey>,
+    /// Of the keys that signatures are verified with.
+    pub verification: Option<SecretKey>,
 }
 
 /// What one fetch is made with.
@@ -44,7 +46,12 @@ impl Named {
         Self {
             credentials: spec.secret_ref.as_ref().map(|reference| key(&reference.name)),
             proxy: spec.proxy_secret_ref.as_ref().map(|reference| key(&reference.name)),
+            verification: spec.verify.as_ref().map(|verification| key(&verification.secret_ref.name)),
         }
+    }
+
+    pub(super) fn all(self) -> impl Iterator<Item = SecretKey> {
+        [self.credentials, self.proxy, self.verification].into_iter().flatten()
     }
 }
 
@@ -76,15 +83,9 @@ impl Keyring {
 
     async fn data(&self, secret: &SecretKey, field: &str, read: &mut Versions) -> Result<Data, FetchFailure> {
         let fail = |message: String| FetchFailure { message, retryable: true, reason: REFUSED, verification: None };
-        match self.cluster.secret(secret).await {
-            Ok(Some((version, data))) => {
-                read.insert(secret.clone(), Some(version));
-                Ok(data)
-            }
-            Ok(None) => {
-                read.insert(secret.clone(), None);
-                Err(fail(format!("the Secret {secret} that spec.{field} names does not exist")))
-            }
+        match secrets::read(&self.cluster, secret, read).await {
+            Ok(Some(data)) => Ok(data),
+            Ok(None) => Err(fail(format!("the Secret {secret} that spec.{field} names does not exist"))),
             Err(error) => Err(fail(format!("the Secret {secret} that spec.{field} names: {}", chain(&error)))),
         }
     }

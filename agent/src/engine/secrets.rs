@@ -4,12 +4,25 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::credentials::Named;
 use super::members::Role;
 use super::{Action, Engine, Moment, SourceKey};
-use crate::cluster::{SecretKey, SecretSeen};
+use crate::access::Data;
+use crate::cluster::{Cluster, RequestError, SecretKey, SecretSeen};
 
 /// Versions of Secrets; `None` stands for one that is not there.
 pub(super) type Versions = BTreeMap<SecretKey, Option<String>>;
+
+/// Reads a Secret, and enters into `into` which version that was, also if there is none.
+pub(super) async fn read(
+    cluster: &Cluster,
+    secret: &SecretKey,
+    into: &mut Versions,
+) -> Result<Option<Data>, RequestError> {
+    let (version, data) = cluster.secret(secret).await?.unzip();
+    into.insert(secret.clone(), version);
+    Ok(data)
+}
 
 /// What is known of the Secrets that sources name.
 #[derive(Default)]
@@ -75,13 +88,8 @@ impl Engine {
             .sources
             .iter()
             .filter(|(_, entry)| entry.role != Role::None && entry.invalid.is_none() && !entry.object.spec.suspend);
-        let named = fetching.flat_map(|(key, entry)| {
-            let spec = &entry.object.spec;
-            let keys = spec.verify.as_ref().map(|verification| &verification.secret_ref);
-            let references = [spec.secret_ref.as_ref(), spec.proxy_secret_ref.as_ref(), keys].into_iter().flatten();
-            references.map(|reference| SecretKey { namespace: key.namespace.clone(), name: reference.name.clone() })
-        });
-        let wanted: BTreeSet<SecretKey> = named.collect();
+        let wanted: BTreeSet<SecretKey> =
+            fetching.flat_map(|(key, entry)| Named::of(key, &entry.object.spec).all()).collect();
         if wanted != self.secrets.watched {
             self.secrets.seen.retain(|secret, _| wanted.contains(secret));
             self.secrets.woken.retain(|(_, secret), _| wanted.contains(secret));

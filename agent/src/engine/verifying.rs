@@ -10,7 +10,7 @@ use towline_daemon::error::chain;
 use towline_plan::tree::normalise;
 use towline_proto::CommitId;
 
-use super::secrets::Versions;
+use super::secrets::{self, Versions};
 use super::{FetchFailure, SourceKey, key};
 use crate::api::{GitSource, Verification, VerificationMode};
 use crate::cluster::{Cluster, SecretKey};
@@ -54,10 +54,9 @@ impl Asked {
         // It is looked at again when the Secret moves.
         let no_keys =
             |problem: String| failure(VERIFICATION_ERROR, format!("Secret {name:?} of spec.verify: {problem}"));
-        let found = cluster.secret(&secret).await;
+        let found = secrets::read(cluster, &secret, read).await;
         let found = found.map_err(|error| FetchFailure { retryable: true, ..no_keys(chain(&error)) })?;
-        read.insert(secret, found.as_ref().map(|(version, _)| version.clone()));
-        let (_, data) = found.ok_or_else(|| no_keys("it does not exist".to_owned()))?;
+        let data = found.ok_or_else(|| no_keys("it does not exist".to_owned()))?;
         // Public keys: what is no entry of keys is not looked at.
         let entries = data.iter().filter(|(entry, _)| Keys::is_entry(entry));
         let entries: BTreeMap<_, _> =

@@ -199,17 +199,24 @@ async fn a_read_from_before_a_loss_proves_nothing() {
     assert_eq!(words(&read(&mut world, &second, vec![fresh], Vec::new())), [format!("pass {sync}")]);
 }
 
+/// A Sync comes to a replica that has its source at 7, while 8 is what the one before may have begun with. Answers with the
+/// fetch that follows.
+fn behind_what_was_attempted(source: &str, sync: &str) -> (World, Vec<Action>) {
+    let (mut world, actions) = joined(source, sync, half());
+    // The watch is behind: it shows sequence 7, which this replica has.
+    let behind = at(&mut world, source, 1, 7);
+    world.apply_source(behind);
+    world.fetched(&actions, 1);
+    let (fresh, of) = (world.sync(sync, source, json!({})), at(&mut world, source, 2, 8));
+    let actions = read(&mut world, &actions, vec![fresh], vec![of]);
+    assert_eq!(words(&actions), [format!("fetch {source}")], "no pass at 7");
+    (world, actions)
+}
+
 #[tokio::test]
 async fn nothing_older_is_applied_than_what_the_replica_before_may_have_begun_with() {
     let (source, sync) = (source(false), sync(true));
-    let (mut world, actions) = joined(&source, &sync, half());
-    // The watch is behind: it shows sequence 7, which this replica has.
-    let behind = at(&mut world, &source, 1, 7);
-    world.apply_source(behind);
-    world.fetched(&actions, 1);
-    let (fresh, of) = (world.sync(&sync, &source, json!({})), at(&mut world, &source, 2, 8));
-    let actions = read(&mut world, &actions, vec![fresh], vec![of]);
-    assert_eq!(words(&actions), [format!("fetch {source}")], "no pass at 7");
+    let (mut world, actions) = behind_what_was_attempted(&source, &sync);
     assert_eq!(words(&world.handle(drift(key(&sync)))), Vec::<String>::new());
     let actions = world.fetched(&actions, 2);
     assert_eq!(pass(&actions).pass.revision.sequence, 8);
@@ -218,13 +225,7 @@ async fn nothing_older_is_applied_than_what_the_replica_before_may_have_begun_wi
 #[tokio::test]
 async fn a_sync_that_rests_because_its_replica_cannot_fetch_what_was_attempted_says_so() {
     let (source, sync) = (source(false), sync(true));
-    let (mut world, actions) = joined(&source, &sync, half());
-    let behind = at(&mut world, &source, 1, 7);
-    world.apply_source(behind);
-    world.fetched(&actions, 1);
-    let (fresh, of) = (world.sync(&sync, &source, json!({})), at(&mut world, &source, 2, 8));
-    let actions = read(&mut world, &actions, vec![fresh], vec![of]);
-    assert_eq!(words(&actions), [format!("fetch {source}")]);
+    let (mut world, actions) = behind_what_was_attempted(&source, &sync);
     let result = Err(FetchFailure {
         message: "refused".to_owned(),
         retryable: true,
