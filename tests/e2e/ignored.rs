@@ -8,7 +8,6 @@ use kube::ResourceExt as _;
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 use towline_agent::api::Sync;
-use towline_proto::report::EventKind;
 
 use crate::history;
 use crate::world::{PATIENCE, World};
@@ -59,11 +58,12 @@ fn holds(managed: &[k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedField
     own.filter_map(|m| m.fields_v1.as_ref()).any(|fields| fields.0.pointer(pointer).is_some())
 }
 
-/// Drift is taken up in its order: when this is reverted, what was done before was looked at.
+/// Drift is taken up in its order: when this is reverted, what was done before was looked at. Told is it with its value in an
+/// Event only: a report has none, and a digit in it is one of its time.
 async fn looked(world: &World, value: &str) {
     world.meddle("probe", "some-editor", value).await;
     world.applied("probe", "1").await;
-    world.report(EventKind::DriftReverted, &["/probe reverted", value]).await;
+    world.event("DriftReverted", &["/probe reverted", &format!("data.value ({value:?} instead of \"1\")")]).await;
 }
 
 async fn edit_sync(world: &World, spec: Value) {

@@ -19,8 +19,14 @@ fn job(world: &World, image: &str) -> String {
 }
 
 impl World {
-    /// Lets the Job's Pods succeed, as a kubelet would, until the Job is gone.
+    /// Lets the Job's Pods succeed, as a kubelet would, until the Job is gone. Until then it does not end.
     async fn job_runs_and_goes(&self) {
+        let uid = wait_until("the Job is there", PATIENCE, async || {
+            let job = self.api::<Job>().get_opt("migrate").await.map_err(|e| e.to_string())?;
+            job.and_then(|job| job.uid()).ok_or_else(|| "none".to_owned())
+        })
+        .await
+        .unwrap();
         wait_until("the Job ran and its TTL deleted it", PATIENCE, async || {
             let pods = self.api::<Pod>();
             for pod in pods.list(&ListParams::default().labels("job-name=migrate")).await.map_err(|e| e.to_string())? {
@@ -29,7 +35,10 @@ impl World {
             }
             match self.api::<Job>().get_opt("migrate").await.map_err(|e| e.to_string())? {
                 None => Ok(()),
-                Some(job) => Err(format!("{:?}", job.status)),
+                Some(job) => {
+                    assert_eq!(job.uid().as_ref(), Some(&uid), "the Job runs again");
+                    Err(format!("{:?}", job.status))
+                }
             }
         })
         .await
