@@ -8,6 +8,7 @@
 
 mod access;
 mod accounts;
+mod admission;
 mod adopt;
 mod aggregated;
 mod api_faults;
@@ -51,6 +52,7 @@ mod reports;
 mod rotation;
 mod scale;
 mod signed;
+mod stages;
 mod teardown;
 mod two_pushes;
 mod verify;
