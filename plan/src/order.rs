@@ -20,11 +20,10 @@ pub enum Stage {
     Webhooks,
 }
 
-/// Within the rest, what others mount or name comes first; unlisted kinds come after the listed ones.
+/// Within the rest, what others mount, name or are admitted by comes first; unlisted kinds come after the listed ones.
 const REST: &[(&str, &str)] = &[
     ("", "ResourceQuota"),
     ("", "LimitRange"),
-    ("scheduling.k8s.io", "PriorityClass"),
     ("networking.k8s.io", "NetworkPolicy"),
     ("rbac.authorization.k8s.io", "ClusterRoleBinding"),
     ("rbac.authorization.k8s.io", "RoleBinding"),
@@ -58,11 +57,31 @@ pub fn stage(kind: &GroupKind) -> Stage {
     }
 }
 
+/// A kind's turn within its stage. What is of one rank is applied at once; the next begins when each of it is answered, so
+/// that a Pod is admitted with the limits of its own commit. Kinds that are not listed are of one rank.
+#[must_use]
+pub fn rank(kind: &GroupKind) -> usize {
+    REST.iter().position(|(group, name)| kind.is(group, name)).unwrap_or(REST.len())
+}
+
+/// Cuts what stands in the order of the plan into what may be done at once.
+#[must_use]
+pub fn ranks<T>(steps: impl IntoIterator<Item = T>, kind: impl Fn(&T) -> &GroupKind) -> Vec<Vec<T>> {
+    let mut ranks: Vec<((Stage, usize), Vec<T>)> = Vec::new();
+    for step in steps {
+        let turn = (stage(kind(&step)), rank(kind(&step)));
+        match ranks.last_mut() {
+            Some((last, steps)) if *last == turn => steps.push(step),
+            _ => ranks.push((turn, vec![step])),
+        }
+    }
+    ranks.into_iter().map(|(_, steps)| steps).collect()
+}
+
 /// Sorts as applied: by stage, kind, then name, so that two plans of the same objects are equal.
 #[must_use]
 pub fn key(id: &ObjectId) -> (Stage, usize, &GroupKind, Option<&str>, &str) {
-    let rank = REST.iter().position(|(group, kind)| id.kind.is(group, kind)).unwrap_or(REST.len());
-    (stage(&id.kind), rank, &id.kind, id.namespace.as_deref(), &id.name)
+    (stage(&id.kind), rank(&id.kind), &id.kind, id.namespace.as_deref(), &id.name)
 }
 
 #[cfg(test)]
@@ -90,5 +109,19 @@ mod tests {
         shuffled.reverse();
         shuffled.sort_by(|a, b| key(a).cmp(&key(b)));
         assert_eq!(shuffled, ids);
+    }
+
+    #[test]
+    fn what_others_are_admitted_by_is_answered_before_they_are_sent() {
+        let kind = |group: &str, name: &str| GroupKind::new(group, name);
+        let limits = kind("", "LimitRange");
+        let (pod, widget, gadget) = (kind("", "Pod"), kind("example.com", "Widget"), kind("example.org", "Gadget"));
+        let classes = [kind("scheduling.k8s.io", "PriorityClass"), kind("storage.k8s.io", "StorageClass")];
+        let order = [&classes[0], &classes[1], &limits, &limits, &pod, &widget, &gadget];
+        let cut = ranks(order, |kind| kind);
+        let expected = [vec![&classes[0], &classes[1]], vec![&limits, &limits], vec![&pod], vec![&widget, &gadget]];
+        assert_eq!(cut, expected);
+        let many = vec![&pod; 5_000];
+        assert_eq!(ranks(many, |kind| kind).len(), 1, "one kind is one rank");
     }
 }

@@ -42,13 +42,13 @@ pub fn waves<'a>(steps: impl IntoIterator<Item = &'a PruneStep>) -> Vec<Wave<'a>
     let mut turns: Vec<(Turn, &PruneStep)> = steps.into_iter().map(|step| (turn(&step.id, &groups), step)).collect();
     // Stable: within a turn they stay in the order of the plan.
     turns.sort_by_key(|(turn, _)| *turn);
-    let mut waves: Vec<(Turn, Wave<'a>)> = Vec::new();
-    for (turn, step) in &turns {
-        match waves.last_mut() {
-            Some((last, wave)) if last == turn => wave.steps.push(step),
-            _ => waves.push((*turn, Wave { after: BTreeSet::new(), steps: vec![step] })),
-        }
-    }
+    let of_turn = |cut: &[(Turn, &'a PruneStep)]| {
+        let turn = cut.first().map(|(turn, _)| *turn)?;
+        let ranks = order::ranks(cut.iter().map(|(_, step)| *step), |step| &step.id.kind);
+        Some(ranks.into_iter().map(move |steps| (turn, Wave { after: BTreeSet::new(), steps })).collect::<Vec<_>>())
+    };
+    let cuts = turns.chunk_by(|(a, _), (b, _)| a == b);
+    let mut waves: Vec<(Turn, Wave<'a>)> = cuts.filter_map(of_turn).flatten().collect();
     for (turn, wave) in &mut waves {
         let earlier = turns.iter().filter(|(earlier, _)| earlier < turn);
         wave.after = earlier.filter(|(t, other)| is_needed_gone(*t, &other.id, wave)).map(|(_, o)| &o.id).collect();

@@ -40,6 +40,7 @@ mod moving;
 mod nats_outage;
 mod nested;
 mod newer;
+mod order;
 mod policies;
 mod preconditions;
 mod prune;

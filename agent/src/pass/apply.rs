@@ -13,7 +13,7 @@ use towline_plan::diff::Drift;
 use towline_plan::inventory::{Inventory as Owned, State};
 use towline_plan::object::{GroupKind, ObjectId, SyncKey};
 use towline_plan::observed::Found;
-use towline_plan::order::Stage;
+use towline_plan::order::{self, Stage};
 use towline_plan::policy::Ssa;
 use towline_plan::redact::Redactor;
 use towline_plan::wait::Wait;
@@ -265,10 +265,22 @@ impl Work<'_> {
         futures::stream::iter(questions).buffered(CONCURRENT_REQUESTS).collect().await
     }
 
+    /// Applies a stage rank by rank. One that fails does not keep the next from being sent: what it needs may be there, or be
+    /// what the failed one needs (a webhook's own server).
     async fn stage(&mut self, decided: Vec<Decided<'_>>) -> bool {
-        let (cx, pass, served) = (self.cx, self.pass, self.served.clone());
         let changes = decided.into_iter().filter(|step| is_write(&step.apply));
-        let requests: Vec<_> = changes
+        let mut whole = true;
+        for rank in order::ranks(changes, |step| &step.desired.id.kind) {
+            whole &= self.rank(rank).await;
+        }
+        whole
+    }
+
+    /// Applies what may be applied at once.
+    async fn rank(&mut self, steps: Vec<Decided<'_>>) -> bool {
+        let (cx, pass, served) = (self.cx, self.pass, self.served.clone());
+        let requests: Vec<_> = steps
+            .into_iter()
             .map(|step| {
                 let served = &served;
                 async move {
