@@ -130,6 +130,8 @@ pub fn decide(situation: Situation<'_>) -> Plan {
                     Apply::Leave(format!("towline.dev/ssa is IfNotPresent, and {}", elsewhere.why))
                 }
                 Some(elsewhere) => Apply::Conflict(elsewhere.why.clone()),
+                // The pass that created it ended before it was entered.
+                None if only_absent && is_entered_late(entry, judgement, sync) => Apply::Configure,
                 None => judge(&desired, entry, judgement, on_drift),
             };
             // What it was never created as is another's, and no claim of this one.
@@ -206,6 +208,12 @@ fn claims_it(apply: &Apply) -> bool {
         Apply::WhenDefined | Apply::Conflict(_) | Apply::HoldBack(_) => true,
         Apply::Recreate(_) | Apply::AwaitEnd | Apply::Drifted(_) => true,
     }
+}
+
+/// Whether a claim's object is there with the Sync's own labels: it was created, and nobody wrote down that it was.
+fn is_entered_late(entry: Option<&Entry>, judgement: Option<&Judgement>, sync: &SyncKey) -> bool {
+    let owner = judgement.and_then(Judgement::found).and_then(|found| found.owner.as_ref());
+    entry.is_some_and(|entry| entry.state == State::Claimed) && owner == Some(sync)
 }
 
 /// Whether an object is created by what happens to it, or may be.

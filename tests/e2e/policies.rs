@@ -1,5 +1,6 @@
 //! What manifests, live objects and Syncs say of how and where things are applied, and whose an object is by its labels.
 
+use harness::api_proxy::{Fault, Seen};
 use harness::wait_until;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt as _;
@@ -56,6 +57,69 @@ async fn an_annotation_says_how_an_object_is_applied() {
         reason == "BuildFailed" && message.contains("live.yaml:1") && message.contains("\"Sometimes\"")
     };
     world.ready(&format!("the mistake in {bad} is told with its place"), told).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_only_to_be_there_is_never_written_over_and_costs_nothing() {
+    let (world, proxy) = World::behind("if-not-present").await;
+    let only = |name: &str, value: &str| with(&world.config_map(name, value), "towline.dev/ssa: IfNotPresent");
+    let first =
+        [("a.yaml", only("raced", "git")), ("b.yaml", only("ours", "1")), ("c.yaml", world.config_map("c", "1"))];
+    let first = world.repo.commit(&first.each_ref().map(|(path, text)| (*path, text.as_str()))).await.unwrap();
+    let is_creation = |seen: &Seen| {
+        let is_written = matches!(seen.verb, "create" | "patch") && seen.meant == (None, None) && !seen.dry_run;
+        is_written && seen.resource == "configmaps"
+    };
+    // It comes into being after the API server said that it is not there.
+    let hold = proxy.while_on(Fault::Hold, is_creation);
+    world.sync().await;
+    hold.committed(3, PATIENCE).await;
+    world.create_config_map("raced", json!({"value": "theirs"}), json!({})).await;
+    hold.end();
+    world.ready_at(&first).await;
+    world.applied("raced", "theirs").await;
+    world.applied("ours", "1").await;
+    assert_eq!(world.owned("fleet").await, ["c", "ours"], "what somebody else made is claimed");
+
+    world.listening().await;
+    // Whoever works on what Towline created is left alone; that Towline created it is known all the same.
+    world.meddle("ours", "some-controller", "theirs").await;
+    let push = async |value: &str| {
+        let commit = world.push(&[("c.yaml", &world.config_map("c", value))]).await;
+        world.ready_at(&commit).await;
+    };
+    push("2").await;
+    let mark = proxy.mark();
+    push("3").await;
+    let about = |seen: &Seen| matches!(seen.name.as_deref(), Some("raced" | "ours"));
+    let asked = proxy.since(mark, |seen| about(seen) && seen.resource == "configmaps");
+    assert!(asked.is_empty(), "what is to be left alone is asked about: {asked:#?}");
+    world.applied("ours", "theirs").await;
+    for path in ["a.yaml", "b.yaml"] {
+        world.repo.remove(path).await.unwrap();
+    }
+    push("4").await;
+    world.gone("ours").await;
+    world.applied("raced", "theirs").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_created_and_not_entered_is_owned_by_the_next_pass() {
+    let (world, proxy) = World::behind("if-not-entered").await;
+    let only = with(&world.config_map("a", "1"), "towline.dev/ssa: IfNotPresent");
+    world.repo.commit(&[("a.yaml", &only), ("keep.yaml", &world.config_map("keep", "1"))]).await.unwrap();
+    // What would follow its creation is not answered, as if the agent had ended between the two.
+    let is_next = |seen: &Seen| seen.is("patch", "configmaps") && !seen.dry_run && seen.name.as_deref() == Some("a");
+    let fault = proxy.while_on(Fault::Status(500, None), is_next);
+    world.sync().await;
+    fault.committed(1, PATIENCE).await;
+    world.applied("a", "1").await;
+    fault.end();
+    world.ready("it is owned", |status, _, _| status == "True").await;
+    world.listening().await;
+    world.repo.remove("a.yaml").await.unwrap();
+    world.push(&[("keep.yaml", &world.config_map("keep", "2"))]).await;
+    world.gone("a").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

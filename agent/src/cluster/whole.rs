@@ -55,4 +55,23 @@ impl Cluster {
             answer => answer.map(drop),
         }
     }
+
+    /// Creates the object with all that Git has of it, answering with its uid; `None`: one of that name is there, and nothing
+    /// was written.
+    ///
+    /// # Errors
+    /// The API server refuses it, or could not do it.
+    pub async fn create(&self, served: &Served, object: &Desired) -> Result<Option<String>, RequestError> {
+        let api = self.objects(served, &object.id, &object.version)?;
+        let what = || format!("creating {}", object.id);
+        let Ok(new) = serde_json::from_value::<DynamicObject>(object.value.clone()) else {
+            return Err(RequestError::unserved(what()));
+        };
+        let params = PostParams { dry_run: false, field_manager: Some(FIELD_MANAGER.to_owned()) };
+        match bounded(what, api.create(&params, &new)).await {
+            Ok(made) => Ok(Some(made.metadata.uid.unwrap_or_default())),
+            Err(error) if error.is_there_already() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
 }

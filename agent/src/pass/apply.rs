@@ -21,7 +21,7 @@ use towline_plan::wait::Wait;
 use super::inventory::{self, Beside, Loaded, Lost};
 use super::outcome::{Action, Deed, End, Failure, Reason};
 use super::prune::Left;
-use super::write::{is_write, write};
+use super::write::{Written, is_write, write};
 use super::{Context, Pass, drift, health, observe};
 use crate::api::{Inventory, Verdict};
 use crate::cluster::{Applied, CONCURRENT_REQUESTS, RequestError, Served, locked};
@@ -288,18 +288,18 @@ impl Work<'_> {
                     let before = locked(&cx.watches.watched).fingerprint(&step.desired.id);
                     let answer = match pass.halt.is_cancelled() {
                         true => None,
-                        false => write(cx, pass, served, &step).await.transpose(),
+                        false => Some(write(cx, pass, served, &step).await),
                     };
-                    (step, answer.map(|answer| answer.map(|applied| (applied, before))))
+                    (step, answer, before)
                 }
             })
             .collect();
         let mut answers = futures::stream::iter(requests).buffer_unordered(CONCURRENT_REQUESTS);
         let mut whole = true;
-        while let Some((step, answer)) = answers.next().await {
+        while let Some((step, answer, before)) = answers.next().await {
             let object = step.desired;
             match answer {
-                Some(Ok((applied, before))) => {
+                Some(Ok(Written::Applied(applied))) => {
                     record(self.cx, self.pass, &mut self.owned, &applied, object);
                     // The server writes nothing where nothing changes: then nothing was done. The watch may be behind what
                     // was judged, and somebody may have written the status since: either shows it.
@@ -313,13 +313,14 @@ impl Work<'_> {
                     self.outrun |= error.is_conflict();
                     self.problems.push(problem(self.redactor, &object.id, Some(object), &error));
                 }
-                None => {
+                Some(Ok(Written::Going)) => {
                     whole = false;
-                    if matches!(step.apply, Apply::Recreate(_)) && !pass.halt.is_cancelled() {
-                        self.going.insert(object.id.clone());
-                        self.actions.push(done(object, step.apply));
-                    }
+                    self.going.insert(object.id.clone());
+                    self.actions.push(done(object, step.apply));
                 }
+                // That was all that was asked for, and it is no claim of this Sync.
+                Some(Ok(Written::Theirs)) => drop(self.owned.0.remove(&object.id)),
+                None => whole = false,
             }
         }
         whole

@@ -140,7 +140,9 @@ fn verified(cx: &Context, pass: &Pass, desired: &[Desired], owned: &Owned) -> BT
     let watched = locked(&cx.watches.watched);
     let known = |d: &Desired| match watched.found_clean(&d.id, &d.digest) {
         Some(found) => Some(Judgement::Clean(Some(found))),
-        None if mode == DriftMode::Warn => watched.drift(&d.id, &d.digest).cloned(),
+        None if mode == DriftMode::Warn || d.policy.ssa == Ssa::IfNotPresent => {
+            watched.drift(&d.id, &d.digest).cloned()
+        }
         None => None,
     };
     desired.iter().filter_map(|d| Some((d.id.clone(), known(d)?))).collect()
@@ -251,13 +253,20 @@ async fn known(cx: &Context, served: &Served, object: &Desired) -> Result<Option
     }
 }
 
-/// An object that is not to be applied as it is. That it changes is told all the same.
+/// An object that is not to be applied as it is. That it changes is told all the same. What is only to be there, and is nobody's,
+/// no watch shows: it is looked at again at the interval.
 fn left_alone(cx: &Context, pass: &Pass, object: &Desired, known: Option<&Live>) -> Option<Judgement> {
     let live = known.filter(|live| live.left_alone || object.policy.ssa == Ssa::IfNotPresent)?;
-    locked(&cx.watches.watched).look_out(&pass.key, &object.id, live);
+    let found = found(live);
+    match &live.owner {
+        None if !live.left_alone => {
+            cx.watches.remember_drift(&pass.key, &object.id, &object.digest, live, found.clone())
+        }
+        _ => locked(&cx.watches.watched).look_out(&pass.key, &object.id, live),
+    }
     Some(match live.left_alone {
         true => Judgement::LeftAlone(ASKS.to_owned()),
-        false => Judgement::Differs(found(live)),
+        false => Judgement::Differs(found),
     })
 }
 

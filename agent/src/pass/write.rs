@@ -6,6 +6,7 @@ use towline_plan::awaited::Until;
 use towline_plan::decide::Apply;
 use towline_plan::desired::Desired;
 use towline_plan::observed::{Found, Live};
+use towline_plan::policy::Ssa;
 
 use super::apply::Decided;
 use super::{Context, Pass};
@@ -14,20 +15,58 @@ use crate::cluster::{Applied, RequestError, Served, locked};
 /// How often an object may be written by others between two judgements of an apply, before its pass fails.
 const WRITTEN_MEANWHILE_MAX: usize = 5;
 
+/// What came of a write.
+pub(super) enum Written {
+    Applied(Applied),
+    /// It was deleted to be created anew, and is not gone yet.
+    Going,
+    /// Somebody else made it since it was judged, and Git asks to leave it to them.
+    Theirs,
+}
+
 /// What others left on an adopted object is taken over first: the apply then removes what Git does not have.
-/// `None`: it was deleted to be created anew, and is not gone yet.
 pub(super) async fn write(
     cx: &Context,
     pass: &Pass,
     served: &Served,
     step: &Decided<'_>,
-) -> Result<Option<Applied>, RequestError> {
+) -> Result<Written, RequestError> {
     if matches!(step.apply, Apply::Recreate(_)) && !delete_first(cx, pass, served, step).await? {
-        return Ok(None);
+        return Ok(Written::Going);
     }
     match found(step) {
-        Some(found) => write_over(cx, pass, served, step, found).await.map(Some),
-        None => create(cx, served, step.desired).await.map(Some),
+        Some(found) if step.desired.policy.ssa == Ssa::IfNotPresent => {
+            enter(cx, served, step.desired, &found.uid).await.map(Written::Applied)
+        }
+        None if step.desired.policy.ssa == Ssa::IfNotPresent => create_only(cx, pass, served, step.desired).await,
+        Some(found) => write_over(cx, pass, served, step, found).await.map(Written::Applied),
+        None => create(cx, served, step.desired).await.map(Written::Applied),
+    }
+}
+
+/// Creates an object that is to be there and is nothing else's business: what somebody else made meanwhile is not written over.
+async fn create_only(cx: &Context, pass: &Pass, served: &Served, object: &Desired) -> Result<Written, RequestError> {
+    let uid = match cx.cluster.create(served, object).await? {
+        Some(uid) => uid,
+        None => match cx.cluster.look(served, &object.id, &object.version).await? {
+            // A try of ours whose answer was lost.
+            Some(live) if live.owner.as_ref() == Some(&pass.key) => live.uid,
+            Some(_) => return Ok(Written::Theirs),
+            None => return Err(RequestError::changed(format!("creating {}", object.id))),
+        },
+    };
+    enter(cx, served, object, &uid).await.map(Written::Applied)
+}
+
+/// The API server's record of a creation is not that of an apply, by which Towline knows its own. No value changes.
+async fn enter(cx: &Context, served: &Served, object: &Desired, uid: &str) -> Result<Applied, RequestError> {
+    let is_meant = |live: &Live| live.uid == uid;
+    let mut tries = 1;
+    loop {
+        match cx.cluster.take_over(served, &object.id, &object.version, &is_meant).await {
+            Err(error) if error.is_conflict() && tries < WRITTEN_MEANWHILE_MAX => tries += 1,
+            answer => return answer.map(|live| Applied { live, created: true }),
+        }
     }
 }
 
