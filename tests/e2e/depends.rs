@@ -75,6 +75,33 @@ async fn what_fails_holds_back_what_needs_it_and_a_fix_goes_on_at_once() {
     world.applied("c", "2").await;
 }
 
+/// Every time is an hour away: that it goes on can only be the event of what it needs.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_needed_wakes_what_needs_it_and_no_time_does() {
+    let world = World::new("chain-event").await;
+    let gate = world.config_map("gate", "shut");
+    let b = world.config_map("b", "1");
+    let commit = world.repo.commit(&[("a/gate.yaml", &gate), ("b/b.yaml", &b)]).await.unwrap();
+    let hours = json!({"path": "a", "retryInterval": "1h", "timeout": "1h"});
+    let check = json!([{"apiVersion": "v1", "kind": "ConfigMap", "name": "theirs", "namespace": world.namespace}]);
+    let mut first = hours.clone();
+    first["healthChecks"] = check;
+    world.sync_with(json!({}), first).await;
+    let mut second = hours;
+    second["path"] = json!("b");
+    second["dependsOn"] = json!([{"name": "fleet"}]);
+    world.another_sync("b", second).await;
+    world.other_ready("b", "b waits for a", |s, r, _| (s, r) == ("Unknown", "DependencyNotReady")).await;
+    world.ready("a waits for somebody", |status, _, message| status == "Unknown" && message.contains("theirs")).await;
+    assert!(world.config_maps().get_opt("b").await.unwrap().is_none());
+
+    let theirs = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "theirs"}});
+    world.config_maps().create(&Default::default(), &serde_json::from_value(theirs).unwrap()).await.unwrap();
+    world.ready_at(&commit).await;
+    done_at(&world, "b", &commit).await;
+    world.applied("b", "1").await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_circle_is_named_and_heals_when_it_is_opened() {
     let world = World::new("circle").await;

@@ -55,6 +55,7 @@ mod scale;
 mod signed;
 mod stages;
 mod teardown;
+mod told;
 mod two_pushes;
 mod verify;
 mod waiting;
