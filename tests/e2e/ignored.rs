@@ -1,6 +1,7 @@
 //! Fields that are left to others: applied once, and never again; what is left to whom is not taken back by leaving it out.
 //! All intervals are an hour: only the watch, a commit or a change of the Sync can be a reason for a pass.
 
+use harness::api_proxy::Fault;
 use harness::wait_until;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -219,4 +220,32 @@ async fn a_rule_that_cannot_be_followed_is_told_and_changes_nothing() {
         .await;
     let after = web(&world).await;
     assert_eq!((after.metadata.generation, seen(&after)), (before.metadata.generation, seen(&before)));
+}
+
+/// Killed when the field is let go of and the rest is not applied yet, it goes on with the field as others left it.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_killed_between_letting_go_and_applying_resets_nothing() {
+    let (mut world, proxy) = World::behind("ignored-crash").await;
+    let commit = world.repo.commit(&[("web.yaml", &deployment(&world, 3, "1"))]).await.unwrap();
+    world.sync().await;
+    world.ready_at(&commit).await;
+    world.listening().await;
+    let before = is(&world, 3, "1").await;
+    let held = proxy.while_on(Fault::Hang, |seen| {
+        seen.is("patch", "deployments") && !seen.dry_run && seen.query.contains("force=true")
+    });
+    edit_sync(&world, ignoring(&["/spec/replicas"], "Deployment")).await;
+    let second = world.push(&[("web.yaml", &deployment(&world, 3, "2"))]).await;
+    held.committed(1, PATIENCE).await;
+    let live = web(&world).await;
+    assert!(!holds(live.managed_fields(), "/f:spec/f:replicas"), "it is not let go of yet");
+    world.agent.kill();
+    held.end();
+    scale(&world, 5).await;
+    world.agent.resume().unwrap();
+    world.ready_at(&second).await;
+    is(&world, 5, "2").await;
+    for version in history::since(&world.api::<Deployment>(), "web", &before.resource_version().unwrap()).await {
+        assert!([Some(3), Some(5)].contains(&version.spec.replicas), "it was reset");
+    }
 }
