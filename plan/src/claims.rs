@@ -57,12 +57,6 @@ impl Claims {
         self.strongest(id, |claimant| claimant != sync)
     }
 
-    /// Another Sync whose claim is stronger than one made at `claimed_at`: the older one, then the smaller name.
-    #[must_use]
-    pub fn stronger(&self, id: &ObjectId, sync: &SyncKey, claimed_at: i64) -> Option<(&SyncKey, i64)> {
-        self.other(id, sync).filter(|(other, at)| (*at, *other) < (claimed_at, sync))
-    }
-
     /// The other Syncs that claim an object.
     pub fn others(&self, id: &ObjectId, sync: &SyncKey) -> impl Iterator<Item = &SyncKey> {
         self.by_object.get(id).into_iter().flat_map(|claims| claims.keys()).filter(move |other| *other != sync)
@@ -139,9 +133,11 @@ mod tests {
         };
         let mut claims = Claims::default();
         claims.replace(&sync("b"), &inventory(10));
-        assert_eq!(claims.stronger(&id, &sync("a"), 11), Some((&sync("b"), 10)));
-        assert_eq!(claims.stronger(&id, &sync("a"), 10), None);
-        assert_eq!(claims.stronger(&id, &sync("c"), 10), Some((&sync("b"), 10)));
+        claims.replace(&sync("c"), &inventory(10));
+        claims.replace(&sync("d"), &inventory(11));
+        assert_eq!(claims.other(&id, &sync("a")), Some((&sync("b"), 10)));
+        claims.remove(&sync("c"));
+        claims.remove(&sync("d"));
         assert_eq!(claims.other(&id, &sync("b")), None);
         claims.replace_at(&sync("b"), &inventory(10), 7);
         claims.replace_at(&sync("b"), &Inventory::default(), 6);

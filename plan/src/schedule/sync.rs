@@ -445,11 +445,6 @@ impl SyncSchedule {
     pub fn is_running(&self) -> bool {
         self.running.is_some()
     }
-
-    #[must_use]
-    pub fn is_suspended(&self) -> bool {
-        self.settings.suspended
-    }
 }
 
 #[cfg(test)]
