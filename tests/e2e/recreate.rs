@@ -1,5 +1,6 @@
 //! What cannot be changed is deleted and created anew only where the object allows it and everything else can be applied.
 
+use harness::api_proxy::Fault;
 use harness::wait_until;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt as _;
@@ -73,4 +74,38 @@ async fn what_takes_its_time_to_go_is_waited_for() {
     .unwrap();
     world.ready_at(&second).await;
     world.applied("a", "2").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_written_while_it_is_about_to_go_is_looked_at_again() {
+    let (world, proxy) = World::behind("recreate-busy").await;
+    let first = world.repo.commit(&[("a.yaml", &fixed(&world, "a", "1", "enabled"))]).await.unwrap();
+    world.sync().await;
+    world.ready_at(&first).await;
+    world.listening().await;
+    let before = uid(&world, "a").await;
+    let mark = proxy.mark();
+    let hold = proxy.while_on(Fault::Hold, |seen| seen.is("delete", "configmaps"));
+    let second = world.push(&[("a.yaml", &fixed(&world, "a", "2", "enabled"))]).await;
+    hold.committed(1, PATIENCE).await;
+    world.edit::<ConfigMap>("a", "busy", json!({"metadata": {"annotations": {"e2e.test/seen": "1"}}})).await;
+    hold.end();
+    world.ready_at(&second).await;
+    world.applied("a", "2").await;
+    let between = uid(&world, "a").await;
+    assert_ne!(between, before);
+    let deletions = proxy.since(mark, |seen| seen.is("delete", "configmaps"));
+    assert_eq!(deletions.len(), 2, "{deletions:#?}");
+    let failed = world.events().await.into_iter().filter(|(kind, ..)| kind == "Warning").collect::<Vec<_>>();
+    assert!(failed.is_empty(), "the pass failed over it: {failed:#?}");
+
+    // What protects it by then counts.
+    let hold = proxy.while_on(Fault::Hold, |seen| seen.is("delete", "configmaps"));
+    world.push(&[("a.yaml", &fixed(&world, "a", "3", "enabled"))]).await;
+    hold.committed(1, PATIENCE).await;
+    let protected = json!({"metadata": {"annotations": {"towline.dev/prune": "disabled"}}});
+    world.edit::<ConfigMap>("a", "operator", protected).await;
+    hold.end();
+    world.ready("it is refused", |status, _, message| status == "False" && message.contains("immutable")).await;
+    assert_eq!(uid(&world, "a").await, between);
 }

@@ -370,7 +370,8 @@ async fn immutable(
     }
 }
 
-fn is_ours_to_delete(pass: &Pass, live: &Live) -> bool {
+/// Whether what protects objects from being pruned lets this one be deleted.
+pub(super) fn is_ours_to_delete(pass: &Pass, live: &Live) -> bool {
     let is_unprotected = matches!(live.letting, Letting::Late | Letting::Early);
     live.owner.as_ref() == Some(&pass.key) && live.applied && is_unprotected
 }

@@ -9,6 +9,7 @@ use towline_plan::observed::{Found, Live};
 use towline_plan::policy::Ssa;
 
 use super::apply::Decided;
+use super::observe::is_ours_to_delete;
 use super::{Context, Pass};
 use crate::cluster::{Applied, RequestError, Served, locked};
 
@@ -161,9 +162,25 @@ async fn delete_first(cx: &Context, pass: &Pass, served: &Served, step: &Decided
     // Before it goes, so that its end is not missed; awaited, it is no drift.
     cx.watches.expect(&pass.key, id, Until::Gone);
     locked(&cx.watches.watched).forget(id);
-    match cx.cluster.delete(served, id, version, (&found.uid, &found.resource_version)).await {
-        Err(error) if error.is_not_found() => Ok(true),
-        answer => answer,
+    let mut resource_version = found.resource_version.clone();
+    let mut tries = 1;
+    loop {
+        match cx.cluster.delete(served, id, version, (&found.uid, &resource_version)).await {
+            Err(error) if error.is_not_found() => return Ok(true),
+            // Its status, mostly: it is looked at once more, and everything that speaks against it with it.
+            Err(error) if error.is_conflict() && tries < WRITTEN_MEANWHILE_MAX => {
+                let Some(live) = cx.cluster.look(served, id, version).await? else { return Ok(true) };
+                if live.deleting && live.uid == found.uid {
+                    return Ok(false);
+                }
+                if !found.is_still(&live, &pass.key) || !is_ours_to_delete(pass, &live) {
+                    return Err(RequestError::changed(format!("deleting {id}")));
+                }
+                resource_version = live.resource_version;
+                tries += 1;
+            }
+            answer => return answer,
+        }
     }
 }
 
