@@ -109,3 +109,46 @@ async fn what_is_written_while_it_is_about_to_go_is_looked_at_again() {
     world.ready("it is refused", |status, _, message| status == "False" && message.contains("immutable")).await;
     assert_eq!(uid(&world, "a").await, between);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_somebody_deleted_and_is_not_gone_is_named() {
+    let world = World::new("going").await;
+    let first = world.repo.commit(&[("a.yaml", &world.config_map("a", "1"))]).await.unwrap();
+    world.sync().await;
+    world.ready_at(&first).await;
+    world.listening().await;
+    let before = uid(&world, "a").await;
+    world.edit::<ConfigMap>("a", "operator", json!({"metadata": {"finalizers": ["e2e.test/hold"]}})).await;
+    world.delete("a").await;
+    let named = |status: &str, _: &str, message: &str| {
+        status == "True" && message.contains("/a (somebody deleted it") && message.contains("not gone yet")
+    };
+    world.ready("it is named", named).await;
+    world.edit::<ConfigMap>("a", "operator", json!({"metadata": {"finalizers": null}})).await;
+    wait_until("it is another object", PATIENCE, async || {
+        let seen = world.config_maps().get_opt("a").await.map_err(|e| e.to_string())?;
+        if seen.and_then(|s| s.uid()).is_some_and(|uid| uid != before) { Ok(()) } else { Err(String::new()) }
+    })
+    .await
+    .unwrap();
+    world.ready("it is no longer named", |status, _, message| status == "True" && !message.contains("/a (")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_behind_a_failure_to_be_deleted_is_named() {
+    let world = World::new("unpruned").await;
+    let files = [("a.yaml", world.config_map("a", "1")), ("b.yaml", world.config_map("b", "1"))];
+    let first = world.repo.commit(&files.each_ref().map(|(path, text)| (*path, text.as_str()))).await.unwrap();
+    world.sync().await;
+    world.ready_at(&first).await;
+    world.listening().await;
+    world.repo.remove("b.yaml").await.unwrap();
+    world.push(&[("a.yaml", &world.config_map("a", "2").replace("  value:", "  not a key:"))]).await;
+    let named = |status: &str, reason: &str, message: &str| {
+        (status, reason) == ("False", "ReconciliationFailed")
+            && message.contains("not a key")
+            && message.contains("1 no longer in Git, kept until everything else is applied: ConfigMap/")
+    };
+    world.ready("what is not pruned is named", named).await;
+    world.applied("b", "1").await;
+}

@@ -11,9 +11,11 @@ use towline_plan::decide::{self, Apply, ApplyStep};
 use towline_plan::desired::Desired;
 use towline_plan::diff::Drift;
 use towline_plan::inventory::{Inventory as Owned, State};
+use towline_plan::naming::list;
 use towline_plan::object::{GroupKind, ObjectId, SyncKey};
 use towline_plan::observed::Found;
 use towline_plan::order::{self, Stage};
+use towline_plan::part::{Prune, PruneStep};
 use towline_plan::policy::Ssa;
 use towline_plan::redact::Redactor;
 use towline_plan::wait::Wait;
@@ -26,6 +28,9 @@ use super::{Context, Pass, drift, health, observe};
 use crate::api::{Inventory, Verdict};
 use crate::cluster::{Applied, CONCURRENT_REQUESTS, RequestError, Served, locked};
 use crate::metrics::Stage as Timed;
+
+/// Why an object that Git has is not going to stay as it is.
+const GOING: &str = "somebody deleted it, and it is not gone yet; it is created anew then";
 
 /// What applying came to.
 pub(super) struct Done {
@@ -129,7 +134,7 @@ pub(super) async fn apply(
     } else if !whole && left.is_nothing() {
         let failure = Failure::reconciliation(work.problems.join("\n"));
         let reason = if work.outrun { Reason::Outrun } else { failure.reason };
-        End::Failed(Failure { reason, ..failure })
+        End::Failed(Failure { reason, message: failure.message + &unpruned(&plan, &work.owned), ..failure })
     } else {
         left.end(pass, plan.held(), &work.problems)
     };
@@ -177,6 +182,9 @@ impl Work<'_> {
             let Some(decided) = self.begin(plan, *stage, steps, left).await else { return false };
             let how = entry(decided.iter().map(|step| &step.apply));
             for step in &decided {
+                if step.seen.as_ref().is_some_and(|found| found.deleting) && step.apply != Apply::AwaitEnd {
+                    self.left_alone.push((step.desired.id.clone(), GOING.to_owned()));
+                }
                 match &step.apply {
                     Apply::Refuse(why) | Apply::Conflict(why) | Apply::HoldBack(why) => self.problems.push(why.clone()),
                     // What Git asks for needs no word.
@@ -324,6 +332,18 @@ impl Work<'_> {
             }
         }
         whole
+    }
+}
+
+/// What Git no longer has and stays because something else could not be applied: it may stand in for that.
+fn unpruned(plan: &CheckedPlan, owned: &Owned) -> String {
+    let goes = |step: &&PruneStep| matches!(step.prune, Prune::Delete { .. }) && owned.0.contains_key(&step.id);
+    let ids: Vec<String> = plan.prune().iter().filter(goes).map(|step| step.id.to_string()).collect();
+    match ids.len() {
+        0 => String::new(),
+        count => {
+            format!("\n{count} no longer in Git, kept until everything else is applied: {}", list(ids.into_iter()))
+        }
     }
 }
 

@@ -41,7 +41,10 @@ pub fn ready(pass: &Pass, outcome: &Outcome) -> Verdict {
                 format!("Applied revision: {revision}{left}{unwatched}{}", unsought(pass)),
             )
         }
-        End::Held(held, objects) => (ConditionStatus::False, "PruneHeld", held_text(pass, held, objects)),
+        End::Held(held, objects) => {
+            let left = left("not applied", &outcome.left_alone) + &left("left in place", &outcome.kept);
+            (ConditionStatus::False, "PruneHeld", held_text(pass, held, objects) + &left)
+        }
         End::Failed(failure) => (ConditionStatus::False, failure.reason.as_str(), failure.message.clone()),
         End::Waiting(waits) => {
             (ConditionStatus::Unknown, waiting_reason(waits), format!("{revision}: {}", self::waits(waits)))
