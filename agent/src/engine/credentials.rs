@@ -74,6 +74,7 @@ impl Keyring {
             key.access.login = Some(login.map_err(|error| FetchFailure {
                 message: format!("get a token for the GitHub App: {}", chain(&error)),
                 retryable: error.is_retryable(),
+                retry_after: None,
                 reason: REFUSED,
                 verification: None,
             })?);
@@ -82,7 +83,13 @@ impl Keyring {
     }
 
     async fn data(&self, secret: &SecretKey, field: &str, read: &mut Versions) -> Result<Data, FetchFailure> {
-        let fail = |message: String| FetchFailure { message, retryable: true, reason: REFUSED, verification: None };
+        let fail = |message: String| FetchFailure {
+            message,
+            retryable: true,
+            retry_after: None,
+            reason: REFUSED,
+            verification: None,
+        };
         match secrets::read(&self.cluster, secret, read).await {
             Ok(Some(data)) => Ok(data),
             Ok(None) => Err(fail(format!("the Secret {secret} that spec.{field} names does not exist"))),
@@ -96,6 +103,7 @@ fn unusable(secret: &SecretKey, error: &access::SecretError) -> FetchFailure {
     FetchFailure {
         message: format!("the Secret {secret} cannot be used: {error}"),
         retryable: false,
+        retry_after: None,
         reason: REFUSED,
         verification: None,
     }

@@ -99,6 +99,8 @@ impl std::fmt::Debug for OpenMirror {
 pub struct FetchFailure {
     pub message: String,
     pub retryable: bool,
+    /// How long the server asks to be left alone.
+    pub retry_after: Option<std::time::Duration>,
     /// Of the condition.
     pub reason: &'static str,
     /// Verification failed, not the fetch: the reason of the condition `SourceVerified`.

@@ -176,6 +176,7 @@ impl Work {
         FetchFailure {
             message: chain(error),
             retryable: error.is_retryable() || is_stale_token,
+            retry_after: error.retry_after(),
             reason,
             verification: None,
         }
@@ -200,7 +201,7 @@ async fn within<T>(
 const FAILED: &str = "GitOperationFailed";
 
 fn failed(message: String, retryable: bool) -> FetchFailure {
-    FetchFailure { message, retryable, reason: FAILED, verification: None }
+    FetchFailure { message, retryable, retry_after: None, reason: FAILED, verification: None }
 }
 
 /// Writes what a source's status is to say, and tells the loop whatever happens: until then the source rests.

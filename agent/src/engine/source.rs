@@ -115,6 +115,14 @@ impl SourceEntry {
         self.schedule.wake(after, at.now);
     }
 
+    /// What its server asks for, if it does.
+    pub(super) fn leave_alone(&mut self, wait: Option<std::time::Duration>, at: Moment) {
+        if let Some(wait) = wait {
+            let wait = SignedDuration::try_from(wait).unwrap_or(SignedDuration::MAX);
+            self.schedule.leave_alone(wait, at.now, at.dice);
+        }
+    }
+
     fn knows(&self, commit: &CommitId) -> bool {
         let worked_from = self.revision.as_ref().map(|revision| revision.commit.clone());
         self.schedule.is_tip(commit) || worked_from.or_else(|| recorded_tip(&self.object)).as_ref() == Some(commit)

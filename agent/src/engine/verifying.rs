@@ -145,5 +145,11 @@ impl Judge {
 
 /// Only a change of the repository, the Secret or the source helps.
 fn failure(reason: &'static str, message: String) -> FetchFailure {
-    FetchFailure { message, retryable: false, reason: VERIFICATION_ERROR, verification: Some(reason) }
+    FetchFailure {
+        message,
+        retryable: false,
+        retry_after: None,
+        reason: VERIFICATION_ERROR,
+        verification: Some(reason),
+    }
 }

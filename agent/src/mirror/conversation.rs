@@ -56,7 +56,7 @@ pub enum FetchError {
         "fetch from {url}: credentials are not sent over plain http: use https, or name the host in plain_http_hosts of the agent's configuration"
     )]
     PlainHttp { url: String },
-    #[error("fetch from {url}: the server answers HTTP {status}")]
+    #[error("fetch from {url}: the server answers HTTP {status}{}", asked(*.retry_after))]
     Status { url: String, status: u16, retry_after: Option<Duration> },
     #[error(
         "fetch from {url}: the server sends us to {to}, which is not followed: name that URL in the source if it is right"
@@ -100,7 +100,9 @@ impl FetchError {
             | Self::Tls { .. }
             | Self::TooLarge { .. }
             | Self::NotSupported { .. } => false,
-            Self::Status { status, .. } => *status >= 500 || matches!(status, 408 | 425 | 429),
+            Self::Status { status, retry_after, .. } => {
+                retry_after.is_some() || *status >= 500 || matches!(status, 408 | 425 | 429)
+            }
             Self::NotGit { .. }
             | Self::Connect { .. }
             | Self::DeadlineExceeded { .. }
@@ -258,12 +260,20 @@ fn hidden(login: bool) -> &'static str {
     if login { "these credentials may not see it" } else { "it is private and there are no credentials" }
 }
 
+fn asked(retry_after: Option<Duration>) -> String {
+    retry_after.map(|wait| format!(" and asks to be left alone for {} s", wait.as_secs())).unwrap_or_default()
+}
+
 fn told_by_the_wire(failure: Failure, url: String, login: bool) -> FetchError {
     match failure {
         Failure::Stopped(stop) => stopped(stop, url),
         Failure::Unreachable { cause } => FetchError::Connect { url, cause },
         Failure::Tls { cause } => FetchError::Tls { url, cause },
         Failure::PlainHttp => FetchError::PlainHttp { url },
+        // GitHub's word for a limit that is used up; it says when to come again, which a refusal never does.
+        Failure::Status { status: status @ 403, retry_after: Some(wait) } => {
+            FetchError::Status { url, status, retry_after: Some(wait) }
+        }
         Failure::Status { status: status @ (401 | 403), .. } if !login => FetchError::Anonymous { url, status },
         Failure::Status { status: 401, .. } => FetchError::Unauthorized { url },
         Failure::Status { status: 403, .. } => FetchError::Forbidden { url },

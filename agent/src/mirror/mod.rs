@@ -8,7 +8,7 @@
 //!
 //! 1. [`Mirror::open`] makes sure that a repository is there (`open`, `store`): what is not ours or not whole is rebuilt.
 //! 2. [`Mirror::resolve`] asks for one ref (`ls_refs`), [`Mirror::fetch`] brings its commit and what is below it (`fetch`). Both
-//!    hold a conversation (`conversation`) over HTTP (`wire`, `exchange`) with an
+//!    hold a conversation (`conversation`) over HTTP (`wire`, `exchange`, `rest`) with an
 //!    [`Access`](crate::access::Access), in which every wait ends at a deadline (`halt`). A
 //!    lock (`lock`) keeps two fetches apart, also between processes.
 //! 3. [`Mirror::holds`] walks what a commit reaches (`reach`); [`Mirror::read`] and [`Mirror::object_id`] take it from the object
@@ -31,6 +31,7 @@ mod raw;
 mod reach;
 mod read;
 mod repack;
+mod rest;
 mod store;
 mod tip;
 mod wire;

@@ -15,11 +15,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use reqwest::header::{HeaderMap, LOCATION, RETRY_AFTER};
+use reqwest::header::{HeaderMap, LOCATION};
 use reqwest::{StatusCode, Url};
 use tokio::runtime::Runtime;
 
 use super::halt::{Halt, LOOK_EVERY, Stop};
+use super::rest::rest;
 use crate::access::{Access, Client, Refused};
 
 /// Why a request brought no answer, or none that Git can use.
@@ -134,7 +135,7 @@ impl Wire {
         if status.is_success() || status.is_redirection() {
             return Ok(response);
         }
-        Err(Failure::Status { status: status.as_u16(), retry_after: retry_after(response.headers()) })
+        Err(Failure::Status { status: status.as_u16(), retry_after: rest(response.headers(), jiff::Timestamp::now()) })
     }
 
     /// The next piece of a body, `None` at its end.
@@ -206,11 +207,6 @@ fn causes(error: &(dyn Error + 'static)) -> (String, bool) {
         next = carried.map(|carried| carried as &(dyn Error + 'static)).or_else(|| error.source());
     }
     (parts.join(": "), tls)
-}
-
-/// Seconds; the form with a date is rare and needs a clock that agrees with the server's.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
 }
 
 /// Where a redirect leads, if it may be followed: to the same host, and never from HTTPS to HTTP or to another port, because

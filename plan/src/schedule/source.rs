@@ -27,6 +27,12 @@ const SUPERSEDED_MAX: usize = 64;
 const LOOKS_MAX: usize = 8;
 const LOOKS_WITHIN: SignedDuration = SignedDuration::from_secs(8);
 
+/// A server that asks for more is asked again after this all the same: hosts count requests by the hour, and a header that is wrong
+/// must not end the poll.
+const REST_MAX: SignedDuration = SignedDuration::from_hours(1);
+/// All who were asked to come back at the same moment come within a tenth of their wait, and at least within this.
+const REST_SPREAD_MIN: SignedDuration = SignedDuration::from_secs(5);
+
 /// When one source is fetched.
 #[derive(Debug, Clone)]
 pub struct SourceSchedule {
@@ -48,6 +54,8 @@ pub struct SourceSchedule {
     doubted: Option<(CommitId, Timestamp)>,
     /// When the last looks began, oldest first.
     looks: VecDeque<Timestamp>,
+    /// The server asked not to be asked before; nobody's event changes that.
+    rest: Option<Timestamp>,
     failures: u32,
 }
 
@@ -89,6 +97,7 @@ impl SourceSchedule {
             forgetful_until,
             doubted: None,
             looks: VecDeque::new(),
+            rest: None,
             failures: 0,
         }
     }
@@ -96,6 +105,8 @@ impl SourceSchedule {
     /// Takes over changed settings; the ref is looked at now.
     pub fn configure(&mut self, interval: SignedDuration, suspended: bool, now: Timestamp) {
         (self.interval, self.suspended) = (interval, suspended);
+        // Another server, or another account with it.
+        self.rest = None;
         self.wake(None, now);
     }
 
@@ -123,7 +134,8 @@ impl SourceSchedule {
     /// When the driver has to ask next; `None` while a fetch runs or the source is suspended.
     #[must_use]
     pub fn next(&self) -> Option<Timestamp> {
-        (!self.fetching && !self.suspended).then(|| self.may_look().map_or(self.due, |may| self.due.max(may)))
+        let not_before = self.may_look().max(self.rest);
+        (!self.fetching && !self.suspended).then(|| not_before.map_or(self.due, |may| self.due.max(may)))
     }
 
     /// Before this moment there were looks enough.
@@ -158,7 +170,7 @@ impl SourceSchedule {
     /// A fetch succeeded and saw `tip`.
     pub fn fetched(&mut self, tip: &CommitId, now: Timestamp, dice: f64) -> Verdict {
         self.fetching = false;
-        self.failures = 0;
+        (self.failures, self.rest) = (0, None);
         let verdict = self.judge(tip, now);
         if verdict == Verdict::Publish
             && let Some(old) = self.tip.replace(tip.clone())
@@ -182,6 +194,14 @@ impl SourceSchedule {
         };
         let wait = if std::mem::take(&mut self.again) { SignedDuration::ZERO } else { jittered(wait, dice) };
         self.due = after(now, wait);
+    }
+
+    /// The server asks to be left alone for so long. Who asks again sooner is shut out for longer.
+    pub fn leave_alone(&mut self, wait: SignedDuration, now: Timestamp, dice: f64) {
+        let wait = wait.clamp(SignedDuration::ZERO, REST_MAX);
+        let spread = (wait / 10).max(REST_SPREAD_MIN).as_secs_f64() * dice.clamp(0.0, 1.0);
+        let spread = SignedDuration::try_from_secs_f64(spread).unwrap_or(REST_SPREAD_MIN);
+        self.rest = self.rest.max(Some(after(after(now, wait), spread)));
     }
 
     /// Whether an event named a commit that no fetch has seen yet.

@@ -155,6 +155,7 @@ impl Engine {
             Err(failure) => {
                 tracing::warn!(%source, error = failure.message, "fetch failed; the last good state stays");
                 entry.schedule.failed(failure.retryable, at.now, at.dice);
+                entry.leave_alone(failure.retry_after, at);
                 entry.say_failure(&failure);
             }
         }

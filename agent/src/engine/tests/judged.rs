@@ -11,6 +11,7 @@ fn refusal(message: &str) -> FetchFailure {
     FetchFailure {
         message: message.to_owned(),
         retryable: false,
+        retry_after: None,
         reason: "VerificationError",
         verification: Some("InvalidCommitSignature"),
     }

@@ -63,6 +63,7 @@ fn step(world: &mut World, jobs: &mut Jobs, what: u8, pick: u8) {
             let failure = FetchFailure {
                 message: "refused".to_owned(),
                 retryable: pick.is_multiple_of(2),
+                retry_after: None,
                 reason: "GitOperationFailed",
                 verification: None,
             };

@@ -148,6 +148,7 @@ async fn a_follower_looks_again_for_what_its_host_does_not_serve_yet() {
     let result = Err(FetchFailure {
         message: "refused".to_owned(),
         retryable: true,
+        retry_after: None,
         reason: "GitOperationFailed",
         verification: None,
     });
@@ -229,6 +230,7 @@ async fn a_sync_that_rests_because_its_replica_cannot_fetch_what_was_attempted_s
     let result = Err(FetchFailure {
         message: "refused".to_owned(),
         retryable: true,
+        retry_after: None,
         reason: "GitOperationFailed",
         verification: None,
     });

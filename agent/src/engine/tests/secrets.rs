@@ -23,6 +23,7 @@ fn failed(actions: &[Action]) -> Event {
     let failure = FetchFailure {
         message: "no Secret".to_owned(),
         retryable: false,
+        retry_after: None,
         reason: "AuthenticationFailed",
         verification: None,
     };

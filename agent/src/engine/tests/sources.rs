@@ -86,6 +86,7 @@ async fn a_failed_fetch_is_said_and_the_last_revision_stays() {
     let failure = FetchFailure {
         message: "connection refused".to_owned(),
         retryable: true,
+        retry_after: None,
         reason: "GitOperationFailed",
         verification: None,
     };
@@ -98,10 +99,34 @@ async fn a_failed_fetch_is_said_and_the_last_revision_stays() {
     assert_eq!(words(&world.handle(drift(key("a")))), ["pass a"], "drift is reverted while Git is down");
 }
 
+#[tokio::test]
+async fn a_server_that_asks_to_be_left_alone_hears_nothing_whoever_sends_events() {
+    let mut world = World::settled();
+    let actions = world.handle(woken("s", 2));
+    let failure = FetchFailure {
+        message: "HTTP 429".to_owned(),
+        retryable: true,
+        retry_after: Some(std::time::Duration::from_secs(200)),
+        reason: "GitOperationFailed",
+        verification: None,
+    };
+    let number = fetch(&actions).number;
+    let actions = world.handle(Event::Fetched { source: key("s"), number, result: Err(failure) });
+    world.written(&actions);
+    assert_eq!(words(&world.handle(woken("s", 3))), [""; 0]);
+    assert_eq!(words(&world.wait(150)), [""; 0]);
+    assert_eq!(words(&world.wait(100)), ["fetch s"], "a tenth later at the most");
+}
+
 /// A fetch that fails so, and its status written. Answers with what was told since the last time.
 fn failed(world: &mut World, actions: &[Action], message: &str) -> Vec<String> {
-    let failure =
-        FetchFailure { message: message.to_owned(), retryable: true, reason: "GitOperationFailed", verification: None };
+    let failure = FetchFailure {
+        message: message.to_owned(),
+        retryable: true,
+        retry_after: None,
+        reason: "GitOperationFailed",
+        verification: None,
+    };
     let number = fetch(actions).number;
     let actions = world.handle(Event::Fetched { source: key("s"), number, result: Err(failure) });
     if !actions.is_empty() {

@@ -37,8 +37,14 @@ fn each_status_says_what_to_do() {
     let error = under(&lab, answer("404 Not Found", ""));
     assert!(matches!(error, FetchError::RepositoryNotFound { .. }) && !error.is_retryable(), "{error:?}");
     let error = under(&lab, answer("503 Unavailable", "Retry-After: 7\r\n"));
-    assert_eq!(error.to_string(), format!("fetch from {url}: the server answers HTTP 503"));
+    assert_eq!(
+        error.to_string(),
+        format!("fetch from {url}: the server answers HTTP 503 and asks to be left alone for 7 s")
+    );
     assert!(error.is_retryable() && error.retry_after() == Some(Duration::from_secs(7)));
+    let used_up = answer("403 Forbidden", "X-RateLimit-Remaining: 0\r\nX-RateLimit-Reset: 1\r\n");
+    let error = under(&lab, used_up);
+    assert!(error.is_retryable() && error.retry_after() == Some(Duration::from_secs(1)), "not a refusal: {error:?}");
     for (status, retryable) in [("500 Oops", true), ("429 Slow down", true), ("400 Bad", false)] {
         let error = under(&lab, answer(status, ""));
         assert!(matches!(error, FetchError::Status { .. }) && error.is_retryable() == retryable, "{error:?}");

@@ -218,3 +218,44 @@ fn a_suspended_source_is_not_fetched() {
     source.configure(SignedDuration::from_secs(300), false, at(3.0));
     assert!(source.start(at(3.0)));
 }
+
+#[test]
+fn a_server_that_asks_to_be_left_alone_is() {
+    let mut source = source();
+    fetch(&mut source, 1, 0.0);
+    source.wake(None, at(10.0));
+    assert!(source.start(at(10.0)));
+    source.failed(true, at(10.0), 0.5);
+    source.leave_alone(SignedDuration::from_secs(120), at(10.0), 0.5);
+    for now in [10.0, 50.0, 135.0] {
+        source.wake(Some(commit(2)), at(now));
+        assert!(!source.start(at(now)), "at {now}");
+    }
+    assert_eq!(source.next(), Some(at(136.0)), "a tenth of the wait, by the dice");
+    assert_eq!(fetch(&mut source, 2, 136.0), (Verdict::Publish, 436.0));
+}
+
+#[test]
+fn a_wait_that_a_server_asks_for_has_a_bound_and_is_spread() {
+    let next = |wait: SignedDuration, dice: f64| {
+        let mut source = source();
+        assert!(source.start(at(0.0)));
+        source.failed(true, at(0.0), 0.0);
+        source.leave_alone(wait, at(0.0), dice);
+        source.next().unwrap()
+    };
+    assert_eq!(next(SignedDuration::MAX, 0.0), at(3600.0));
+    assert_eq!(next(SignedDuration::MAX, 1.0), at(3960.0));
+    assert_eq!(next(SignedDuration::ZERO, 1.0), at(5.0));
+    assert_eq!(next(SignedDuration::MIN, 0.0), at(1.8), "no wait: the usual one");
+}
+
+#[test]
+fn changed_settings_end_a_rest() {
+    let mut source = source();
+    assert!(source.start(at(0.0)));
+    source.failed(true, at(0.0), 0.5);
+    source.leave_alone(SignedDuration::from_secs(600), at(0.0), 0.5);
+    source.configure(SignedDuration::from_secs(60), false, at(1.0));
+    assert!(source.start(at(1.0)));
+}
