@@ -138,8 +138,10 @@ impl Engine {
         let annotation = |sync: &Sync, name: &str| sync.annotations().get(name).cloned();
         let moved = |name: &str| annotation(&object, name) != annotation(known, name);
         let source_changed = object.spec.source_ref != known.spec.source_ref;
+        let mut is_over = false;
         if object.metadata.generation != known.metadata.generation {
-            entry.schedule.configure(settings(&object));
+            // The running pass prunes and acts as the old spec says.
+            is_over = entry.schedule.configure(settings(&object));
         } else if moved(api::ALLOW_DELETIONS) || moved(api::ACCEPT_INVENTORY) {
             entry.schedule.want(Trigger::Settings);
         } else if moved(api::REQUESTED_AT) {
@@ -148,12 +150,9 @@ impl Engine {
         if source_changed {
             entry.schedule.change_source();
             (entry.settled, entry.ended) = (None, None);
-            if let Some(halt) = &entry.halt {
-                halt.cancel();
-            }
         }
         let is_leaving = is_leaving(&object);
-        let is_over = (is_leaving && entry.schedule.leave()) || (object.spec.suspend && !is_leaving);
+        is_over |= source_changed || (is_leaving && entry.schedule.leave()) || (object.spec.suspend && !is_leaving);
         if is_over && let Some(halt) = &entry.halt {
             halt.cancel();
         }

@@ -14,8 +14,8 @@ const OUTRUN_WAIT: SignedDuration = SignedDuration::from_secs(1);
 /// So many times in a row; after that it is a failure like any other. Together 15 s: what lasts longer is no accident.
 const OUTRUN_MAX: u32 = 4;
 
-/// So many passes in a row are cut short by newer revisions; then one ends. Where commits come faster than a pass is long, nothing
-/// would ever be done otherwise.
+/// So many passes in a row are cut short by newer revisions or settings; then one ends. Where commits come faster than a pass
+/// is long, nothing would ever be done otherwise.
 const CUTS_MAX: u32 = 3;
 
 /// Between two passes that begin because what is waited for by name has come: what is read may be behind what was told, and
@@ -111,7 +111,7 @@ pub struct SyncSchedule {
     failures: u32,
     /// Passes in a row in which somebody else wrote first.
     outrun: u32,
-    /// Passes in a row that a newer revision cut short, the running one counted.
+    /// Passes in a row that a newer revision or changed settings cut short, the running one counted.
     cuts: u32,
     /// The running one is.
     is_cut: bool,
@@ -166,7 +166,7 @@ pub enum Ended {
     Held,
     /// What it waits for did not come in time, or cannot come. It goes on all the same when something has moved.
     Overdue,
-    /// Cut short by a newer revision.
+    /// Cut short by a newer revision or changed settings.
     Superseded,
 }
 
@@ -199,12 +199,22 @@ impl SyncSchedule {
         }
     }
 
-    /// Takes over changed settings; a pass runs, and it starts from a clean count of failures.
-    pub fn configure(&mut self, settings: Settings) {
+    /// Takes over changed settings; a pass runs, and it starts from a clean count of failures. Says whether a running pass,
+    /// which works by the old ones, must be cut short.
+    pub fn configure(&mut self, settings: Settings) -> bool {
         self.settings = settings;
         self.failures = 0;
         self.waiting = None;
         self.want(Trigger::Settings);
+        self.running.is_some() && self.cut()
+    }
+
+    /// Whether the running pass, which is out of date, is cut short.
+    fn cut(&mut self) -> bool {
+        if !self.is_cut && self.cuts < CUTS_MAX {
+            (self.is_cut, self.cuts) = (true, self.cuts + 1);
+        }
+        self.is_cut
     }
 
     /// From now on another source is followed, which counts its revisions for itself.
@@ -248,10 +258,7 @@ impl SyncSchedule {
         self.waiting = None;
         self.want(Trigger::Revision);
         let is_outdated = self.running.is_some_and(|running| running.sequence < sequence);
-        if is_outdated && !self.is_cut && self.cuts < CUTS_MAX {
-            (self.is_cut, self.cuts) = (true, self.cuts + 1);
-        }
-        is_outdated && self.is_cut
+        is_outdated && self.cut()
     }
 
     /// The newest revision that it takes up.

@@ -29,6 +29,23 @@ async fn a_newer_revision_cuts_a_running_pass_short() {
 }
 
 #[tokio::test]
+async fn a_changed_spec_cuts_a_running_pass_short() {
+    let mut world = World::settled();
+    let mut running = world.handle(drift(key("a")));
+    // Three in a row: who edits on and on does not keep a pass from ever ending.
+    for (edit, cut) in [(1, true), (2, true), (3, true), (4, false)] {
+        let edited = world.sync("a", "s", json!({"prunePolicy": {"maxDeletions": edit}}));
+        assert!(world.apply_sync(edited).is_empty(), "one pass at a time");
+        assert_eq!(pass(&running).pass.halt.is_cancelled(), cut, "edit {edit}");
+        running = world.passed(&running, if cut { End::Superseded } else { End::Succeeded });
+        assert_eq!(words(&running), ["pass a"]);
+        let ceiling = &pass(&running).pass.sync.spec.prune_policy.max_deletions;
+        assert_eq!(serde_json::to_value(ceiling).unwrap(), json!(edit), "the next works with the new spec");
+        assert!(!pass(&running).pass.halt.is_cancelled());
+    }
+}
+
+#[tokio::test]
 async fn drift_during_a_pass_leads_to_another() {
     let mut world = World::settled();
     let running = world.handle(drift(key("a")));
