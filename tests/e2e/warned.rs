@@ -1,6 +1,9 @@
 //! Drift that is reported and left (`driftDetection.mode: warn`), and drift that nobody looks for (`disabled`). All intervals
 //! are an hour.
 
+use std::time::Duration;
+
+use harness::api_proxy::Seen;
 use harness::wait_until;
 use kube::ResourceExt as _;
 use serde_json::json;
@@ -133,4 +136,22 @@ async fn disabled_looks_for_nothing_and_says_so() {
     world.ready_at(&third).await;
     world.applied("a", "3").await;
     world.applied("b", "3").await;
+}
+
+/// Drift that stands costs nothing while nothing moves.
+#[tokio::test(flavor = "multi_thread")]
+async fn drift_that_is_left_is_asked_about_no_more() {
+    let (world, proxy) = World::behind("warned-rest").await;
+    let files = [("a.yaml", world.config_map("a", "1")), ("b.yaml", world.config_map("b", "1"))];
+    world.repo.commit(&files.each_ref().map(|(path, text)| (*path, text.as_str()))).await.unwrap();
+    world.sync_with(json!({}), json!({"driftDetection": {"mode": "warn"}})).await;
+    world.ready("it is applied", |status, _, _| status == "True").await;
+    world.meddle("a", "some-editor", "2").await;
+    world.delete("b").await;
+    drifted(&world, &["/a (", "/b (it was deleted)"]).await;
+    // Watches are cluster-wide: what becomes of other tests' workloads is looked at, too.
+    let namespace = world.namespace.clone();
+    let is_own = move |seen: &Seen| !seen.is_rest() && seen.namespace.as_ref().is_none_or(|of| *of == namespace);
+    proxy.quiet(Duration::from_secs(15), PATIENCE, is_own).await.unwrap();
+    drifted(&world, &["/a (", "/b (it was deleted)"]).await;
 }
