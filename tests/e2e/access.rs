@@ -13,7 +13,8 @@ use crate::world::{PATIENCE, World};
 const PASSWORD: &str = "hunter2-of-the-robot";
 
 impl World {
-    async fn git_secret(&self, data: Value) {
+    /// Writes the Secret `git`.
+    pub async fn git_secret(&self, data: Value) {
         let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "git"}, "stringData": data});
         let api = Api::<Secret>::namespaced(self.client.clone(), &self.namespace);
         api.patch("git", &PatchParams::apply("operator").force(), &Patch::Apply(&secret)).await.unwrap();

@@ -5,6 +5,8 @@
 
 mod cgi;
 mod serve;
+mod spoil;
+mod tls;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -35,8 +37,24 @@ pub enum Fault {
     Status(u16),
     /// Requests are read and not answered while this lasts.
     Stall,
+    /// Half of each answer's body, then nothing.
+    StallBody,
     /// Half of each answer's body, then the connection ends.
     Truncate,
+    /// Half of each answer's body, then the connection is reset.
+    Reset,
+    /// One bit in the last bytes of a pack is wrong: in the checksum that ends it.
+    FlipPack,
+    /// The list of refs never ends.
+    EndlessList,
+    /// Packs come with a word of progress, and another, and never begin.
+    EndlessPack,
+    /// Every request is sent to this place instead.
+    Redirect(&'static str),
+    /// The certificate is another server's. Only where the server speaks TLS.
+    WrongName,
+    /// The certificate's time is over. Only where the server speaks TLS.
+    Expired,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -66,8 +84,7 @@ impl GitServer {
         let doing = || "start the git server".to_owned();
         let (tls, authority) = if options.tls {
             let authority = Authority::new("towline-tests-git")?;
-            let identity = authority.server(&["127.0.0.1", "localhost"])?;
-            (Some(serve::acceptor(&identity)?), Some(authority.certificate().to_owned()))
+            (Some(tls::Acceptors::new(&authority)?), Some(authority.certificate().to_owned()))
         } else {
             (None, None)
         };

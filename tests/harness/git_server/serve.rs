@@ -1,51 +1,35 @@
 //! The server's loop: accepts connections, commits the fault of the moment, hands the rest to the CGI program.
 
 use std::convert::Infallible;
-use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use data_encoding::BASE64;
-use futures::stream;
-use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
-use http::{Request, Response, StatusCode};
-use http_body_util::combinators::BoxBody;
-use http_body_util::{BodyExt, Full, StreamBody};
-use hyper::body::{Frame, Incoming};
+use http::header::{AUTHORIZATION, LOCATION, WWW_AUTHENTICATE};
+use http::{HeaderValue, Request, Response, StatusCode};
+use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio_rustls::TlsAcceptor;
 
+use super::spoil::{Body, spoiled, whole};
+use super::tls::Acceptors;
 use super::{Fault, cgi};
-use crate::certs::Identity;
-use crate::failure::{Doing, Failure};
 use crate::ports::Port;
 
-pub(super) type Answer = Response<BoxBody<Bytes, io::Error>>;
+pub(super) type Answer = Response<Body>;
 
 #[derive(Clone)]
 pub(super) struct Host {
     pub(super) root: PathBuf,
     pub(super) port: Arc<Port>,
-    pub(super) tls: Option<TlsAcceptor>,
+    pub(super) tls: Option<Acceptors>,
     pub(super) credentials: Option<(String, String)>,
     pub(super) requests: Arc<Mutex<Vec<String>>>,
     pub(super) faults: watch::Receiver<Fault>,
-}
-
-pub(super) fn acceptor(identity: &Identity) -> Result<TlsAcceptor, Failure> {
-    let doing = || "set up TLS for the git server".to_owned();
-    let certificates = CertificateDer::pem_slice_iter(identity.certificate.as_bytes());
-    let certificates = certificates.collect::<Result<Vec<_>, _>>().doing(doing)?;
-    let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes()).doing(doing)?;
-    let config = rustls::ServerConfig::builder().with_no_client_auth().with_single_cert(certificates, key);
-    Ok(TlsAcceptor::from(Arc::new(config.doing(doing)?)))
 }
 
 /// Ends when the owner of the server drops it.
@@ -82,6 +66,11 @@ async fn serve_until_down(host: &mut Host, listener: &TcpListener) -> bool {
 async fn connection(host: Host, stream: TcpStream) {
     // Without it each small answer waits 40 ms for the client's delayed acknowledgement.
     let _ = stream.set_nodelay(true);
+    let fault = *host.faults.borrow();
+    if fault == Fault::Reset {
+        // What is closed without waiting for what was sent is reset.
+        let _ = stream.set_zero_linger();
+    }
     let tls = host.tls.clone();
     let service = service_fn(move |request| {
         let host = host.clone();
@@ -92,7 +81,7 @@ async fn connection(host: Host, stream: TcpStream) {
     match tls {
         None => drop(http.serve_connection(TokioIo::new(stream), service).await),
         Some(tls) => {
-            if let Ok(stream) = tls.accept(stream).await {
+            if let Ok(stream) = tls.under(fault).accept(stream).await {
                 drop(http.serve_connection(TokioIo::new(stream), service).await);
             }
         }
@@ -104,7 +93,6 @@ async fn answer(mut host: Host, request: Request<Incoming>) -> Answer {
     host.requests.lock().unwrap_or_else(PoisonError::into_inner).push(line);
     let fault = *host.faults.borrow_and_update();
     match fault {
-        Fault::None | Fault::Down | Fault::Truncate => {}
         Fault::Stall => {
             // An error means that the server is going away, which ends the connection as well.
             let _ = host.faults.wait_for(|fault| *fault != Fault::Stall).await;
@@ -113,16 +101,20 @@ async fn answer(mut host: Host, request: Request<Incoming>) -> Answer {
             let code = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
             return plain(code, "as the test wants it\n");
         }
+        Fault::Redirect(to) => {
+            let mut elsewhere = plain(StatusCode::FOUND, "go there\n");
+            elsewhere.headers_mut().insert(LOCATION, HeaderValue::from_static(to));
+            return elsewhere;
+        }
+        _ => {}
     }
     if !allowed(&host, &request) {
         let mut refusal = plain(StatusCode::UNAUTHORIZED, "who are you?\n");
-        refusal.headers_mut().insert(WWW_AUTHENTICATE, http::HeaderValue::from_static("Basic realm=\"git\""));
+        refusal.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"git\""));
         return refusal;
     }
     match cgi::run(&host.root, request).await {
-        Ok((head, body)) => {
-            Response::from_parts(head, if fault == Fault::Truncate { half(&body) } else { whole(body) })
-        }
+        Ok((head, body)) => Response::from_parts(head, spoiled(body, fault)),
         Err(error) => plain(StatusCode::INTERNAL_SERVER_ERROR, &format!("{error}\n")),
     }
 }
@@ -137,16 +129,4 @@ fn plain(status: StatusCode, text: &str) -> Answer {
     let mut response = Response::new(whole(Bytes::copy_from_slice(text.as_bytes())));
     *response.status_mut() = status;
     response
-}
-
-fn whole(body: Bytes) -> BoxBody<Bytes, io::Error> {
-    Full::new(body).map_err(|never| match never {}).boxed()
-}
-
-fn half(body: &Bytes) -> BoxBody<Bytes, io::Error> {
-    let first = body.slice(..body.len() / 2);
-    BodyExt::boxed(StreamBody::new(stream::iter([
-        Ok(Frame::data(first)),
-        Err(io::Error::other("cut off by the test")),
-    ])))
 }
