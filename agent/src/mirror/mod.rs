@@ -12,7 +12,7 @@
 //!    [`Access`](crate::access::Access), in which every wait ends at a deadline (`halt`). A
 //!    lock (`lock`) keeps two fetches apart, also between processes.
 //! 3. [`Mirror::holds`] walks what a commit reaches (`reach`); [`Mirror::read`] and [`Mirror::object_id`] take it from the object
-//!    database (`read`).
+//!    database (`read`, `links`).
 //! 4. Packs that pile up become one (`repack`). [`Mirror::pin`] says what has to survive that.
 //!
 //! Where it keeps what: `<storage>/mirrors/<token>` is the repository, `<token>.lock` its lock, `<token>.new` and `<token>.old` a
@@ -24,6 +24,7 @@ mod conversation;
 mod exchange;
 mod fetch;
 mod halt;
+mod links;
 mod lock;
 mod ls_refs;
 mod open;

@@ -69,24 +69,103 @@ fn the_same_content_has_the_same_id() {
 }
 
 #[test]
-fn links_and_submodules_are_not_followed() {
+fn links_are_followed_inside_the_repository_and_recorded() {
     let lab = Lab::new();
-    symlink("web.yaml", lab.work().join("apps/link.yaml")).unwrap();
-    symlink("/etc", lab.work().join("infra/folder")).unwrap();
-    lab.git(["update-index", "--add", "--cacheinfo", &format!("160000,{},infra/module.yaml", lab.head())]);
-    lab.git(["add", "apps", "infra/folder"]);
+    lab.write("base/app.yaml", "kind: App\n");
+    lab.write("base/deep/more.yaml", "kind: More\n");
+    symlink("web.yaml", lab.work().join("apps/beside.yaml")).unwrap();
+    symlink("../base/app.yaml", lab.work().join("apps/base.yaml")).unwrap();
+    symlink("./base.yaml", lab.work().join("apps/twice.yaml")).unwrap();
+    symlink("/etc", lab.work().join("apps/folder")).unwrap();
+    symlink("base", lab.work().join("current")).unwrap();
+    let mirror = lab.mirror();
+    lab.commit("links");
+    let commit = fetch_main(&mirror).commit;
+    let tree = mirror.read(&commit, "apps", &Limits::default()).unwrap();
+    let contents: Vec<_> = tree.files.iter().map(|f| (f.path.as_str(), f.contents.as_slice())).collect();
+    let expected: [(&str, &[u8]); 4] = [
+        ("apps/base.yaml", b"kind: App\n"),
+        ("apps/beside.yaml", b"kind: Web\n"),
+        ("apps/twice.yaml", b"kind: App\n"),
+        ("apps/web.yaml", b"kind: Web\n"),
+    ];
+    assert_eq!(contents, expected, "links to folders are passed over");
+    let read = |tree: &towline_plan::tree::Tree| tree.read.iter().map(|r| r.path.clone()).collect::<Vec<_>>();
+    assert_eq!(read(&tree), ["apps", "base/app.yaml"], "what is outside of the path counts, too");
+    for read in &tree.read {
+        assert_eq!(mirror.object_id(&commit, &read.path).unwrap(), read.id, "{}", read.path);
+    }
+    let tree = mirror.read(&commit, "current/deep", &Limits::default()).unwrap();
+    assert_eq!(tree.files[0].path, "current/deep/more.yaml");
+    assert_eq!(read(&tree), ["base/deep", "current", "current/deep"]);
+    assert_eq!((tree.read[2].id.as_ref(), mirror.object_id(&commit, "current/deep").unwrap()), (None, None));
+    let linked = mirror.read(&commit, "apps/base.yaml", &Limits::default()).unwrap();
+    assert_eq!((linked.files.len(), read(&linked)), (1, vec!["apps/base.yaml".to_owned(), "base/app.yaml".to_owned()]));
+}
+
+#[test]
+fn a_link_that_leads_nowhere_good_is_named() {
+    let lab = Lab::new();
+    let links = [
+        ("out", "../../secret.yaml", "leads out of the repository"),
+        ("absolute", "/etc/passwd", "leads out of the repository"),
+        ("gone", "nothing.yaml", "a symbolic link to \"gone/nothing.yaml\", which does not exist"),
+        ("circle", "x.yaml", "go round in circles"),
+        ("folder", "../apps", "a symbolic link to a folder"),
+    ];
+    for (folder, target, _) in links {
+        std::fs::create_dir(lab.work().join(folder)).unwrap();
+        symlink(target, lab.work().join(folder).join("x.yaml")).unwrap();
+    }
+    lab.commit("links");
+    let mirror = lab.mirror();
+    let commit = fetch_main(&mirror).commit;
+    for (folder, _, expected) in links {
+        let error = refused(&mirror, &commit, folder).to_string();
+        assert!(error.contains(expected) && error.contains(&format!("{folder}/x.yaml")), "{error}");
+    }
+    assert_eq!(files(&mirror, &commit, "apps").len(), 1, "other folders are read");
+}
+
+#[test]
+fn a_submodule_is_never_an_empty_folder() {
+    let lab = Lab::new();
+    lab.git(["update-index", "--add", "--cacheinfo", &format!("160000,{},infra/module", lab.head())]);
     lab.git(["commit", "--quiet", "-m", "odd"]);
     lab.git(["push", "--quiet", "origin", "HEAD:refs/heads/main"]);
     let mirror = lab.mirror();
     let commit = fetch_main(&mirror).commit;
     assert!(mirror.holds(&commit), "a submodule's commit is not expected here");
-    for path in ["apps", "apps/link.yaml"] {
+    for path in ["", "infra", "infra/module", "infra/module/below"] {
         let error = refused(&mirror, &commit, path);
-        assert!(matches!(&error, ReadError::Symlink { path, .. } if path == "apps/link.yaml"), "{error:?}");
+        assert!(matches!(&error, ReadError::Submodule { path, .. } if path.starts_with("infra/module")), "{error:?}");
     }
-    assert!(matches!(refused(&mirror, &commit, "infra/module.yaml"), ReadError::Submodule { .. }));
-    assert_eq!(files(&mirror, &commit, "infra").len(), 1);
-    assert!(matches!(refused(&mirror, &commit, "infra/folder/passwd"), ReadError::PathMissing { .. }));
+    assert_eq!(files(&mirror, &commit, "apps").len(), 1);
+}
+
+#[test]
+fn a_pointer_of_git_lfs_is_no_manifest() {
+    let lab = Lab::new();
+    let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393\nsize 12345\n";
+    lab.write("apps/web.yaml", pointer);
+    lab.write("infra/logo.png", pointer);
+    lab.commit("large");
+    let mirror = lab.mirror();
+    let commit = fetch_main(&mirror).commit;
+    let error = refused(&mirror, &commit, "apps");
+    assert!(matches!(&error, ReadError::LfsPointer { path, .. } if path == "apps/web.yaml"), "{error:?}");
+    assert_eq!(files(&mirror, &commit, "infra").len(), 1, "what is no manifest is nobody's concern");
+}
+
+#[test]
+fn names_that_differ_by_case_only_are_two_files() {
+    let lab = Lab::new();
+    lab.write("apps/Web.yaml", "kind: Upper\n");
+    lab.commit("case");
+    let mirror = lab.mirror();
+    let commit = fetch_main(&mirror).commit;
+    let expected = [("apps/Web.yaml", "kind: Upper\n"), ("apps/web.yaml", "kind: Web\n")];
+    assert_eq!(files(&mirror, &commit, "apps"), expected.map(|(path, text)| (path.to_owned(), text.to_owned())));
 }
 
 #[test]
