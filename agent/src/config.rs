@@ -12,6 +12,7 @@ use towline_proto::ClusterName;
 use crate::access::PlainHttp;
 use crate::api::{GitRef, GitSourceSpec, PrunePolicy, SecretReference, SourceKind, SourceReference, SyncSpec};
 use crate::cluster::ConnectSettings;
+use crate::engine::FETCHES_PER_HOST;
 
 /// What is written, before anybody looked at it.
 #[derive(Debug, Deserialize)]
@@ -35,6 +36,7 @@ struct Raw {
 struct RawGit {
     #[serde(default)]
     plain_http_hosts: Vec<String>,
+    fetches_per_host: Option<usize>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -118,6 +120,8 @@ pub struct Config {
     pub(crate) bootstrap: Option<Bootstrap>,
     /// Git hosts to which credentials may go without TLS.
     pub(crate) plain_http: PlainHttp,
+    /// How many fetches run at one host at once.
+    pub(crate) fetches_per_host: usize,
     pub(crate) replicas: Replicas,
 }
 
@@ -134,6 +138,9 @@ pub struct Replicas {
 const LEASE_SECONDS: u64 = 15;
 /// Below, a slow answer or two ends a Lease; above, nobody wants to wait that long for the work of a replica that died.
 const LEASE_SECONDS_BOUNDS: std::ops::RangeInclusive<u64> = 4..=300;
+
+/// Each holds a thread and a pack's worth of memory.
+const FETCHES_PER_HOST_BOUNDS: std::ops::RangeInclusive<usize> = 1..=32;
 
 /// Reads, checks, and reports everything that is wrong.
 ///
@@ -159,6 +166,11 @@ pub fn load(path: Option<&Path>) -> Result<Config, ConfigError> {
     }
     check_namespaces(&namespaces, bootstrap.as_ref().and_then(Option::as_ref), &mut mistakes);
     let plain_http = mistakes.check("git.plain_http_hosts", PlainHttp::parse(&raw.git.plain_http_hosts));
+    let fetches_per_host = raw.git.fetches_per_host.unwrap_or(FETCHES_PER_HOST);
+    if !FETCHES_PER_HOST_BOUNDS.contains(&fetches_per_host) {
+        let (least, most) = FETCHES_PER_HOST_BOUNDS.into_inner();
+        mistakes.add("git.fetches_per_host", format!("{fetches_per_host} is not within {least} to {most}"));
+    }
     let replicas = replicas(raw.replicas, &mut mistakes);
     let Some(cluster) = cluster else { return Err(ConfigError::Mistakes(mistakes)) };
     mistakes.finish(Config {
@@ -173,6 +185,7 @@ pub fn load(path: Option<&Path>) -> Result<Config, ConfigError> {
         storage: raw.storage.dir,
         bootstrap: bootstrap.flatten(),
         plain_http: plain_http.unwrap_or_default(),
+        fetches_per_host,
         replicas,
     })
 }
@@ -243,6 +256,7 @@ fn bootstrap(raw: RawBootstrap, mistakes: &mut Mistakes) -> Option<Bootstrap> {
             event_repository: None,
             secret_ref: raw.secret_ref.map(|name| SecretReference { name }),
             proxy_secret_ref: None,
+            wake_spread: None,
             suspend: false,
         },
         sync: SyncSpec {
@@ -287,7 +301,7 @@ mod tests {
 
     #[test]
     fn every_mistake_is_named_with_its_key() {
-        let text = "cluster = \"Prod.EU\"\nadmin = \"here\"\n[replicas]\nlease_seconds = 1\nnamespace = \"\"\n[git]\nplain_http_hosts = [\"http://x\"]\n[kubernetes]\ndefault_service_account = \"ns:name\"\n[storage]\ndir = \"\"\n[bootstrap]\nurl = \"git@host:x\"\nref = {branch = \"a\", tag = \"b\"}\n";
+        let text = "cluster = \"Prod.EU\"\nadmin = \"here\"\n[replicas]\nlease_seconds = 1\nnamespace = \"\"\n[git]\nfetches_per_host = 0\nplain_http_hosts = [\"http://x\"]\n[kubernetes]\ndefault_service_account = \"ns:name\"\n[storage]\ndir = \"\"\n[bootstrap]\nurl = \"git@host:x\"\nref = {branch = \"a\", tag = \"b\"}\n";
         let error = towline_daemon::error::chain(&load_text(text).unwrap_err());
         for key in [
             "cluster",
@@ -297,6 +311,7 @@ mod tests {
             "bootstrap.url",
             "bootstrap.ref",
             "git.plain_http_hosts",
+            "git.fetches_per_host",
             "replicas.lease_seconds",
             "replicas.namespace",
         ] {

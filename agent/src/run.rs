@@ -93,12 +93,14 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), RunError> {
     let share = if membership.is_some() { Share::Nothing } else { Share::All };
     let engine = Engine::new(context.clone(), lists, no_events)
         .allowing_cross_namespace(config.allow_cross_namespace_references)
+        .with_fetches_per_host(config.fetches_per_host)
         .with_share(share);
     let keyring =
         Keyring { cluster: context.cluster.clone(), tokens: Tokens::default(), plain_http: config.plain_http };
     let parts = Parts {
         keyring,
         engine,
+        fetches_per_host: config.fetches_per_host,
         context,
         cluster_name: config.cluster,
         storage,

@@ -60,6 +60,11 @@ pub struct GitSourceSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 3, max = 1024))]
     pub event_repository: Option<String>,
+    /// After an event the fetch waits a random part of this, so that a large fleet does not come to the host at once. Polls
+    /// and requests by hand do not wait for it. Default 0s, at most 1h.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = schema::spread)]
+    pub wake_spread: Option<Duration>,
     /// Stops fetching; what was fetched stays in use.
     #[serde(default)]
     pub suspend: bool,

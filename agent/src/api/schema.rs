@@ -17,6 +17,13 @@ pub(super) fn duration(schema: &mut Schema) {
     );
 }
 
+/// The same, and it may be nothing; an hour is longer than any host needs for a fleet.
+pub(super) fn spread(schema: &mut Schema) {
+    schema.insert("pattern".into(), json!(r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"));
+    schema.insert("maxLength".into(), json!(32));
+    rule(schema, "duration(self) <= duration('1h')", "a spread is at most 1h");
+}
+
 /// Exactly one way to name a ref.
 pub(super) fn one_ref(schema: &mut Schema) {
     let rule_text = "[has(self.branch), has(self.tag), has(self.name)].exists_one(set, set)";

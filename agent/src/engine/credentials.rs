@@ -5,6 +5,7 @@
 
 use jiff::Timestamp;
 use towline_daemon::error::chain;
+use towline_plan::schedule::hosts::Answer;
 
 use super::secrets::{self, Versions};
 use super::{FetchFailure, SourceKey};
@@ -75,6 +76,7 @@ impl Keyring {
                 message: format!("get a token for the GitHub App: {}", chain(&error)),
                 retryable: error.is_retryable(),
                 retry_after: None,
+                answer: Answer::NotAsked,
                 reason: REFUSED,
                 verification: None,
             })?);
@@ -87,6 +89,7 @@ impl Keyring {
             message,
             retryable: true,
             retry_after: None,
+            answer: Answer::NotAsked,
             reason: REFUSED,
             verification: None,
         };
@@ -104,6 +107,7 @@ fn unusable(secret: &SecretKey, error: &access::SecretError) -> FetchFailure {
         message: format!("the Secret {secret} cannot be used: {error}"),
         retryable: false,
         retry_after: None,
+        answer: Answer::NotAsked,
         reason: REFUSED,
         verification: None,
     }

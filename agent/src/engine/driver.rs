@@ -30,7 +30,8 @@ use crate::report;
 
 /// Passes that run at once. Each has up to 16 requests under way, and parses YAML on one core.
 const PASSES_AT_ONCE: usize = 8;
-/// Fetches that run at once, over all hosts: each holds a thread and a pack's worth of memory.
+/// Fetches that run at once, over all hosts: each holds a thread and a pack's worth of memory. At least twice what one host
+/// may have, so that one which hangs leaves as much to the others.
 const FETCHES_AT_ONCE: usize = 8;
 /// So many more of either where they take long: they wait for somebody else, and hold little but memory.
 const SLOW_MOST: usize = 24;
@@ -43,6 +44,7 @@ const DRAIN_REPORTS: Duration = Duration::from_secs(3);
 /// What the loop listens to and works with.
 pub struct Parts {
     pub engine: Engine,
+    pub fetches_per_host: usize,
     pub context: Context,
     pub cluster_name: ClusterName,
     pub storage: Arc<Path>,
@@ -81,13 +83,15 @@ impl Driver {
     /// # Errors
     /// None of its own; a watch that ends for good ends the process through its task.
     pub async fn run(parts: Parts) -> Result<(), BoxError> {
+        let fetches_per_host = parts.fetches_per_host;
         let Parts { engine, context, cluster_name, storage, keyring, tasks, shutdown, readiness, .. } = parts;
         let Parts { mut resources, mut moved, bus, mut membership, .. } = parts;
         // Every running job sends one event, and one more on its way: this many at the most wait here.
         let (jobs, mut done) = mpsc::channel(256);
         let (bus, mut news) = bus.unzip();
         let reporting = Reporting { cluster: context.cluster.clone(), name: cluster_name, bus };
-        let (passes, fetches) = (Turns::new(PASSES_AT_ONCE, SLOW_MOST), Turns::new(FETCHES_AT_ONCE, SLOW_MOST));
+        let passes = Turns::new(PASSES_AT_ONCE, SLOW_MOST);
+        let fetches = Turns::new(FETCHES_AT_ONCE.max(2 * fetches_per_host), SLOW_MOST);
         // Each watch has one on its way, and waits for the loop.
         let (seen, mut secrets_seen) = mpsc::channel(64);
         let secrets = SecretWatches::new(context.cluster.clone(), tasks.clone(), shutdown.clone(), seen);

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use towline_plan::members::Share;
 use towline_plan::object::SyncKey;
+use towline_plan::schedule::hosts::Answer;
 use towline_proto::CommitId;
 
 use super::secrets::Versions;
@@ -101,6 +102,8 @@ pub struct FetchFailure {
     pub retryable: bool,
     /// How long the server asks to be left alone.
     pub retry_after: Option<std::time::Duration>,
+    /// What it says of the host.
+    pub answer: Answer,
     /// Of the condition.
     pub reason: &'static str,
     /// Verification failed, not the fetch: the reason of the condition `SourceVerified`.

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use tokio::sync::mpsc;
 use towline_daemon::error::chain;
 use towline_daemon::shutdown::Shutdown;
+use towline_plan::schedule::hosts::Answer;
 use towline_proto::RefName;
 
 use super::credentials::{Key, Keyring, Named, REFUSED};
@@ -177,6 +178,7 @@ impl Work {
             message: chain(error),
             retryable: error.is_retryable() || is_stale_token,
             retry_after: error.retry_after(),
+            answer: answer(error),
             reason,
             verification: None,
         }
@@ -197,11 +199,20 @@ async fn within<T>(
     }
 }
 
+/// What an error says of the host, besides of the repository.
+fn answer(error: &FetchError) -> Answer {
+    match (error.is_outage(), error.is_ours()) {
+        (true, _) => Answer::Outage,
+        (false, true) => Answer::NotAsked,
+        (false, false) => Answer::Answered,
+    }
+}
+
 /// Flux's reason for what is not about credentials.
 const FAILED: &str = "GitOperationFailed";
 
 fn failed(message: String, retryable: bool) -> FetchFailure {
-    FetchFailure { message, retryable, retry_after: None, reason: FAILED, verification: None }
+    FetchFailure { message, retryable, retry_after: None, answer: Answer::NotAsked, reason: FAILED, verification: None }
 }
 
 /// Writes what a source's status is to say, and tells the loop whatever happens: until then the source rests.

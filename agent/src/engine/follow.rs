@@ -56,7 +56,6 @@ impl Engine {
             Err(failure) => {
                 tracing::warn!(%source, error = failure.message, "fetch failed; the last good state stays");
                 entry.schedule.failed(failure.retryable, at.now, at.dice);
-                entry.leave_alone(failure.retry_after, at);
                 entry.trouble = Some(format!("the replica that runs this Sync cannot fetch: {}", failure.message));
             }
         }

@@ -36,6 +36,7 @@ use futures::FutureExt as _;
 use jiff::Timestamp;
 use towline_plan::members::Share;
 use towline_plan::object::SyncKey;
+use towline_plan::schedule::hosts::Hosts;
 
 use crate::api::Inventory;
 use crate::bus::Interest;
@@ -43,6 +44,9 @@ use crate::pass::PANICKED;
 use members::Hold;
 use source::SourceEntry;
 use sync::SyncEntry;
+
+/// What a Git host is asked at once, unless the configuration says more: a browser opens six connections to one.
+pub const FETCHES_PER_HOST: usize = 4;
 
 /// A GitSource by namespace and name.
 pub type SourceKey = SyncKey;
@@ -68,6 +72,8 @@ pub struct Engine {
     secrets: secrets::Secrets,
     /// What the server said of each ref listened to, for sources that come later.
     heard: BTreeMap<Interest, crate::api::Verdict>,
+    /// What is asked of Git hosts at once, and what they ask for.
+    hosts: Hosts<SourceKey>,
     /// Fetches started so far.
     fetches: u64,
     /// Whether a Sync may name sources and Syncs of other namespaces.
@@ -96,6 +102,7 @@ impl Engine {
             listening: BTreeSet::new(),
             secrets: secrets::Secrets::default(),
             heard: BTreeMap::new(),
+            hosts: Hosts::new(FETCHES_PER_HOST),
             fetches: 0,
             cross_namespace: false,
             share: Share::All,
@@ -108,6 +115,12 @@ impl Engine {
     #[must_use]
     pub fn allowing_cross_namespace(self, allowed: bool) -> Self {
         Self { cross_namespace: allowed, ..self }
+    }
+
+    /// Says how many fetches may run at one host at once.
+    #[must_use]
+    pub fn with_fetches_per_host(self, fetches: usize) -> Self {
+        Self { hosts: Hosts::new(fetches), ..self }
     }
 
     /// Takes an event in and answers with everything that is to be done now.
@@ -151,7 +164,7 @@ impl Engine {
         if !self.is_listed() {
             return None;
         }
-        let sources = self.sources.values().filter_map(SourceEntry::next);
+        let sources = self.sources.values().filter_map(|source| source.next(&self.hosts));
         // Without a revision to work from nothing could be started, however due it is.
         let runnable =
             self.own_syncs().filter(|(key, sync)| self.can_run(sync).is_some() && !self.leaving.contains(*key));

@@ -16,11 +16,12 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use towline_plan::schedule::hosts::{Account, Hosts};
 use towline_plan::schedule::source::{Recorded, SourceSchedule};
 use towline_proto::{CommitEvent, CommitId, RefName, RepositoryId};
 
 use super::members::Role;
-use super::{Moment, OpenMirror, key};
+use super::{Moment, OpenMirror, SourceKey, key};
 use crate::api::{ConditionStatus, GitSource, LastEvent, Verdict};
 use crate::bus::Interest;
 use crate::pass::Revision;
@@ -33,6 +34,8 @@ pub(super) struct SourceEntry {
     pub object: Arc<GitSource>,
     /// What this replica does for it.
     pub role: Role,
+    /// Whom it is fetched from, and as whom.
+    pub account: Account,
     pub schedule: SourceSchedule,
     /// What is wrong with the spec: then nothing is fetched.
     pub invalid: Option<String>,
@@ -71,13 +74,19 @@ pub(super) struct SourceEntry {
 }
 
 impl SourceEntry {
-    pub(super) fn next(&self) -> Option<Timestamp> {
+    pub(super) fn next(&self, hosts: &Hosts<SourceKey>) -> Option<Timestamp> {
         if self.writing || self.role == Role::None {
             return None;
         }
-        let fetch = self.schedule.next().filter(|_| self.invalid.is_none());
+        let fetch = self.due(hosts);
         let write = self.write_after.filter(|_| self.is_unwritten());
         fetch.into_iter().chain(write).min()
+    }
+
+    /// When it may be fetched, by its own schedule and its host's.
+    fn due(&self, hosts: &Hosts<SourceKey>) -> Option<Timestamp> {
+        let due = self.schedule.next().filter(|_| self.invalid.is_none())?;
+        hosts.may_start(&self.account).map(|from| from.max(due))
     }
 
     pub(super) fn interest(&self) -> Option<Interest> {
@@ -112,15 +121,7 @@ impl SourceEntry {
             self.heard = self.heard.or(Some(at.now));
         }
         tracing::info!(source = %key(&*self.object), delivery = self.delivery, "woken by an event");
-        self.schedule.wake(after, at.now);
-    }
-
-    /// What its server asks for, if it does.
-    pub(super) fn leave_alone(&mut self, wait: Option<std::time::Duration>, at: Moment) {
-        if let Some(wait) = wait {
-            let wait = SignedDuration::try_from(wait).unwrap_or(SignedDuration::MAX);
-            self.schedule.leave_alone(wait, at.now, at.dice);
-        }
+        self.schedule.hear(after, at.now, at.dice);
     }
 
     fn knows(&self, commit: &CommitId) -> bool {
@@ -138,6 +139,7 @@ impl SourceEntry {
                 SourceSchedule::new(interval(&self.object), self.object.spec.suspend, None, at.now)
             }
         };
+        self.schedule.spread_over(spread(&self.object));
         self.schedule.poll(role == Role::Owner, at.now);
         self.wanted = Wanted::default();
         (self.fetch, self.recovering, self.delivery) = (0, false, None);
@@ -181,7 +183,21 @@ fn schedule(source: &GitSource, now: Timestamp) -> SourceSchedule {
     // The tip was written with it or before.
     let at = status.and_then(|status| status.last_attempt.as_ref()).map(|at| at.0);
     let recorded = at.and_then(|at| Some(Recorded { tip: recorded_tip(source)?, at }));
-    SourceSchedule::new(interval(source), source.spec.suspend, recorded, now)
+    let mut schedule = SourceSchedule::new(interval(source), source.spec.suspend, recorded, now);
+    schedule.spread_over(spread(source));
+    schedule
+}
+
+fn spread(source: &GitSource) -> SignedDuration {
+    let spread = source.spec.wake_spread.map(|spread| SignedDuration::try_from(std::time::Duration::from(spread)));
+    spread.and_then(Result::ok).unwrap_or_default()
+}
+
+/// Whom a source is fetched from, and as whom.
+fn account(key: &SourceKey, source: &GitSource) -> Account {
+    let (url, secret) = (&source.spec.url, &source.spec.secret_ref);
+    let login = secret.as_ref().map(|secret| format!("{}/{}", key.namespace, secret.name));
+    Account { host: towline_plan::schedule::hosts::host_of(url), login }
 }
 
 fn interval(source: &GitSource) -> SignedDuration {

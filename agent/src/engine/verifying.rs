@@ -3,6 +3,7 @@
 //! Knows what a source's spec asks for, and reads the clock. Must not know what follows from a verdict.
 
 use std::collections::{BTreeMap, BTreeSet};
+use towline_plan::schedule::hosts::Answer;
 
 use jiff::Timestamp;
 use secrecy::ExposeSecret as _;
@@ -149,6 +150,7 @@ fn failure(reason: &'static str, message: String) -> FetchFailure {
         message,
         retryable: false,
         retry_after: None,
+        answer: Answer::Answered,
         reason: VERIFICATION_ERROR,
         verification: Some(reason),
     }

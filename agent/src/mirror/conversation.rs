@@ -113,6 +113,27 @@ impl FetchError {
         }
     }
 
+    /// Whether the host is to blame, whatever was asked of it: others that ask it now fare no better.
+    pub fn is_outage(&self) -> bool {
+        match self {
+            Self::Status { status, .. } => *status >= 500,
+            other => matches!(other, Self::Connect { .. } | Self::DeadlineExceeded { .. }),
+        }
+    }
+
+    /// Whether it tells nothing of the host: what failed was here, or there is no telling where.
+    pub fn is_ours(&self) -> bool {
+        matches!(
+            self,
+            Self::RefInvalid { .. }
+                | Self::PlainHttp { .. }
+                | Self::Interrupted { .. }
+                | Self::Busy { .. }
+                | Self::Disk { .. }
+                | Self::Protocol { .. }
+        )
+    }
+
     /// Whether it is about who we are.
     pub fn is_refusal(&self) -> bool {
         matches!(

@@ -4,6 +4,7 @@
 //! fetched or applied. Each `handle`-like method answers with a decision; the driver only does it.
 
 pub mod fights;
+pub mod hosts;
 pub mod source;
 pub mod sync;
 pub mod turns;
@@ -23,6 +24,23 @@ pub fn backoff(first: SignedDuration, most: SignedDuration, failures: u32) -> Si
     // 2^16 times a second is 18 hours: further doubling changes nothing that a cap has not cut already.
     let doubled = first.saturating_mul(1_i32 << failures.saturating_sub(1).min(16));
     doubled.min(most.max(first))
+}
+
+/// A server that asks for more is asked again after this all the same: hosts count requests by the hour, and a header that is wrong
+/// must not end the poll.
+const REST_MAX: SignedDuration = SignedDuration::from_hours(1);
+/// All who were asked to come back at the same moment come within a tenth of their wait, and at least within this.
+const REST_SPREAD_MIN: SignedDuration = SignedDuration::from_secs(5);
+
+/// Until when a server that asks to be left alone for so long is.
+fn rest(wait: SignedDuration, now: Timestamp, dice: f64) -> Timestamp {
+    let wait = wait.clamp(SignedDuration::ZERO, REST_MAX);
+    after(after(now, wait), part((wait / 10).max(REST_SPREAD_MIN), dice))
+}
+
+/// A random part of a wait. `dice` is uniform in 0..1.
+fn part(wait: SignedDuration, dice: f64) -> SignedDuration {
+    SignedDuration::try_from_secs_f64(wait.as_secs_f64() * dice.clamp(0.0, 1.0)).unwrap_or(wait)
 }
 
 /// A moment later; the end of time instead of an overflow.

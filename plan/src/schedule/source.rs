@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use jiff::{SignedDuration, Timestamp};
 use towline_proto::CommitId;
 
-use super::{after, backoff, jittered};
+use super::{after, backoff, jittered, part};
 
 /// Waits, in milliseconds, before the ref is asked again when the tip is not the commit an event named. Together 16 s: what
 /// hosts' replicas lag in practice; behind it the poll goes on.
@@ -27,12 +27,6 @@ const SUPERSEDED_MAX: usize = 64;
 const LOOKS_MAX: usize = 8;
 const LOOKS_WITHIN: SignedDuration = SignedDuration::from_secs(8);
 
-/// A server that asks for more is asked again after this all the same: hosts count requests by the hour, and a header that is wrong
-/// must not end the poll.
-const REST_MAX: SignedDuration = SignedDuration::from_hours(1);
-/// All who were asked to come back at the same moment come within a tenth of their wait, and at least within this.
-const REST_SPREAD_MIN: SignedDuration = SignedDuration::from_secs(5);
-
 /// When one source is fetched.
 #[derive(Debug, Clone)]
 pub struct SourceSchedule {
@@ -42,8 +36,12 @@ pub struct SourceSchedule {
     polls: bool,
     due: Timestamp,
     fetching: bool,
-    /// Woken during a fetch: what it saw may be older than the event.
-    again: bool,
+    /// Woken during a fetch, for then: what it saw may be older than the event.
+    again: Option<Timestamp>,
+    /// A fleet that hears one event looks within this.
+    spread: SignedDuration,
+    /// When the events that were heard are looked after.
+    drawn: Option<Timestamp>,
     /// The commit an event named and no fetch has seen yet, and how often it was looked for.
     expected: Option<(CommitId, usize)>,
     tip: Option<CommitId>,
@@ -54,8 +52,6 @@ pub struct SourceSchedule {
     doubted: Option<(CommitId, Timestamp)>,
     /// When the last looks began, oldest first.
     looks: VecDeque<Timestamp>,
-    /// The server asked not to be asked before; nobody's event changes that.
-    rest: Option<Timestamp>,
     failures: u32,
 }
 
@@ -90,14 +86,15 @@ impl SourceSchedule {
             polls: true,
             due: now,
             fetching: false,
-            again: false,
+            again: None,
+            spread: SignedDuration::ZERO,
+            drawn: None,
             expected: None,
             tip: recorded.map(|recorded| recorded.tip),
             superseded: VecDeque::new(),
             forgetful_until,
             doubted: None,
             looks: VecDeque::new(),
-            rest: None,
             failures: 0,
         }
     }
@@ -105,8 +102,6 @@ impl SourceSchedule {
     /// Takes over changed settings; the ref is looked at now.
     pub fn configure(&mut self, interval: SignedDuration, suspended: bool, now: Timestamp) {
         (self.interval, self.suspended) = (interval, suspended);
-        // Another server, or another account with it.
-        self.rest = None;
         self.wake(None, now);
     }
 
@@ -118,8 +113,24 @@ impl SourceSchedule {
         self.polls = polls;
     }
 
-    /// An event, a request or a reconnect: look now. `named` is the commit an event spoke of, a hint only.
+    /// Events are looked after within this, at random, so that a large fleet does not come at once.
+    pub fn spread_over(&mut self, spread: SignedDuration) {
+        self.spread = spread.max(SignedDuration::ZERO);
+    }
+
+    /// A request or a reconnect: look now. `named` is the commit somebody spoke of, a hint only.
     pub fn wake(&mut self, named: Option<CommitId>, now: Timestamp) {
+        self.wake_at(named, now);
+    }
+
+    /// An event, which the whole fleet has heard: look soon. Those that follow are looked after at the same time, or a burst
+    /// of them would have everybody look at once.
+    pub fn hear(&mut self, named: Option<CommitId>, now: Timestamp, dice: f64) {
+        let at = *self.drawn.get_or_insert_with(|| after(now, part(self.spread, dice)));
+        self.wake_at(named, at);
+    }
+
+    fn wake_at(&mut self, named: Option<CommitId>, at: Timestamp) {
         match named {
             // An event for what is known already: a duplicate, or one that the fetch overtook. Looking costs little, and
             // a forged event can do no more than this.
@@ -127,14 +138,16 @@ impl SourceSchedule {
             Some(commit) => self.expected = Some((commit, 0)),
             None => {}
         }
-        self.again = self.fetching;
-        self.due = self.due.min(now);
+        if self.fetching {
+            self.again = Some(self.again.map_or(at, |again| again.min(at)));
+        }
+        self.due = self.due.min(at);
     }
 
     /// When the driver has to ask next; `None` while a fetch runs or the source is suspended.
     #[must_use]
     pub fn next(&self) -> Option<Timestamp> {
-        let not_before = self.may_look().max(self.rest);
+        let not_before = self.may_look();
         (!self.fetching && !self.suspended).then(|| not_before.map_or(self.due, |may| self.due.max(may)))
     }
 
@@ -160,6 +173,7 @@ impl SourceSchedule {
         let start = self.next().is_some_and(|due| due <= now);
         if start {
             self.fetching = true;
+            self.drawn = None;
             self.looks.push_back(now);
             let more = self.looks.len().saturating_sub(LOOKS_MAX);
             self.looks.drain(..more);
@@ -170,7 +184,7 @@ impl SourceSchedule {
     /// A fetch succeeded and saw `tip`.
     pub fn fetched(&mut self, tip: &CommitId, now: Timestamp, dice: f64) -> Verdict {
         self.fetching = false;
-        (self.failures, self.rest) = (0, None);
+        self.failures = 0;
         let verdict = self.judge(tip, now);
         if verdict == Verdict::Publish
             && let Some(old) = self.tip.replace(tip.clone())
@@ -192,16 +206,7 @@ impl SourceSchedule {
             true => backoff(RETRY, self.interval, self.failures),
             false => self.interval,
         };
-        let wait = if std::mem::take(&mut self.again) { SignedDuration::ZERO } else { jittered(wait, dice) };
-        self.due = after(now, wait);
-    }
-
-    /// The server asks to be left alone for so long. Who asks again sooner is shut out for longer.
-    pub fn leave_alone(&mut self, wait: SignedDuration, now: Timestamp, dice: f64) {
-        let wait = wait.clamp(SignedDuration::ZERO, REST_MAX);
-        let spread = (wait / 10).max(REST_SPREAD_MIN).as_secs_f64() * dice.clamp(0.0, 1.0);
-        let spread = SignedDuration::try_from_secs_f64(spread).unwrap_or(REST_SPREAD_MIN);
-        self.rest = self.rest.max(Some(after(after(now, wait), spread)));
+        self.due = self.again.take().map_or_else(|| after(now, jittered(wait, dice)), |again| again.max(now));
     }
 
     /// Whether an event named a commit that no fetch has seen yet.
@@ -213,7 +218,11 @@ impl SourceSchedule {
     /// Whether nothing is looked for: what there was to see was seen.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
-        !self.fetching && self.expected.is_none() && self.doubted.is_none() && self.failures == 0
+        !self.fetching
+            && self.drawn.is_none()
+            && self.expected.is_none()
+            && self.doubted.is_none()
+            && self.failures == 0
     }
 
     fn judge(&mut self, tip: &CommitId, now: Timestamp) -> Verdict {
@@ -235,8 +244,8 @@ impl SourceSchedule {
     }
 
     fn wait(&mut self, tip: &CommitId, verdict: Verdict, now: Timestamp, dice: f64) -> SignedDuration {
-        if std::mem::take(&mut self.again) {
-            return SignedDuration::ZERO;
+        if let Some(again) = self.again.take() {
+            return again.duration_since(now).max(SignedDuration::ZERO);
         }
         let doubted = self.doubted.as_ref().filter(|_| verdict == Verdict::Doubt);
         let second_look = doubted.map(|(_, first)| after(*first, SECOND_LOOK).duration_since(now));

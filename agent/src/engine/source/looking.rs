@@ -4,11 +4,13 @@
 
 use std::sync::Arc;
 
+use jiff::{SignedDuration, Timestamp};
+use towline_plan::schedule::hosts::Answer;
 use towline_plan::schedule::source::{SourceSchedule, Verdict as Tip};
 
 use super::telling::{Attempt, POLL, Told};
 use super::wanted::{Wanted, revision_name};
-use super::{SourceEntry, interval, understand};
+use super::{SourceEntry, account, interval, spread, understand};
 use crate::api::{self, ConditionStatus, GitSource, ResourceExt as _, Verdict};
 use crate::engine::credentials::Named;
 use crate::engine::members::Role;
@@ -32,6 +34,7 @@ impl Engine {
                 let events = Some(self.events_of(interest.as_ref()));
                 let schedule = super::schedule(&object, at.now);
                 let mut entry = SourceEntry {
+                    account: account(&key, &object),
                     object: Arc::new(object),
                     role: self.role_of_new(),
                     trouble: None,
@@ -78,6 +81,8 @@ impl Engine {
                     entry.recovering = false;
                     entry.wanted.events = Some(events);
                 }
+                entry.account = account(&key, &object);
+                entry.schedule.spread_over(spread(&object));
                 entry.object = Arc::new(object);
                 (entry.interest, entry.invalid) = (interest, invalid);
                 if changed {
@@ -99,6 +104,8 @@ impl Engine {
 
     pub(in crate::engine) fn source_gone(&mut self, key: &SourceKey) {
         self.sources.remove(key);
+        let hosts = self.sources.values().map(|entry| entry.account.host.clone()).collect();
+        self.hosts.keep(&hosts);
     }
 
     pub(in crate::engine) fn recovered(
@@ -127,6 +134,10 @@ impl Engine {
         result: Result<(OpenMirror, Verified), FetchFailure>,
         at: Moment,
     ) {
+        let answer = result.as_ref().map_or_else(|failure| failure.answer, |_| Answer::Answered);
+        let wait = result.as_ref().err().and_then(|failure| failure.retry_after);
+        let wait = wait.map(|wait| SignedDuration::try_from(wait).unwrap_or(SignedDuration::MAX));
+        self.hosts.ended(number, answer, wait, at.now, at.dice);
         // One that was begun for another repository or ref, or for a source of that name before, says nothing of this one.
         let Some(entry) = self.sources.get_mut(source).filter(|entry| entry.fetch == number) else { return };
         if entry.role != Role::Owner {
@@ -155,16 +166,42 @@ impl Engine {
             Err(failure) => {
                 tracing::warn!(%source, error = failure.message, "fetch failed; the last good state stays");
                 entry.schedule.failed(failure.retryable, at.now, at.dice);
-                entry.leave_alone(failure.retry_after, at);
                 entry.say_failure(&failure);
             }
         }
     }
 
     pub(in crate::engine) fn start_fetches(&mut self, at: Moment, actions: &mut Vec<Action>) {
-        for (key, entry) in self.sources.iter_mut().filter(|(_, entry)| entry.role != Role::None) {
+        self.recover_suspended(actions);
+        for key in self.due_sources(at.now) {
+            let Some(entry) = self.sources.get_mut(&key) else { continue };
             let Some(reference) = entry.reference() else { continue };
-            if entry.object.spec.suspend && !entry.recovering {
+            // Those before it may have taken what its host bears.
+            if entry.due(&self.hosts).is_none_or(|due| due > at.now) || !entry.schedule.start(at.now) {
+                continue;
+            }
+            self.fetches += 1;
+            self.hosts.started(self.fetches, &entry.account, &key);
+            entry.fetch = self.fetches;
+            entry.answering.clone_from(&entry.requested);
+            entry.attempt = Attempt { trigger: entry.reason_to_look(), began: at.now };
+            actions.push(Action::Fetch(Box::new(fetching::Job {
+                number: entry.fetch,
+                url: entry.object.spec.url.clone(),
+                named: Named::of(&key, &entry.object.spec),
+                reference,
+                timeout: entry.object.spec.timeout.into(),
+                asked: Asked::of(&entry.object),
+                recorded: entry.recorded(),
+                in_use: entry.in_use(),
+                source: key,
+            })));
+        }
+    }
+
+    fn recover_suspended(&mut self, actions: &mut Vec<Action>) {
+        for (key, entry) in self.sources.iter_mut().filter(|(_, entry)| entry.role != Role::None) {
+            if entry.reference().is_some() && entry.object.spec.suspend && !entry.recovering {
                 entry.recovering = true;
                 actions.extend(entry.in_use().map(|revision| Action::Recover {
                     source: key.clone(),
@@ -173,24 +210,18 @@ impl Engine {
                     revision,
                 }));
             }
-            if entry.writing || entry.invalid.is_some() || !entry.schedule.start(at.now) {
-                continue;
-            }
-            self.fetches += 1;
-            entry.fetch = self.fetches;
-            entry.answering.clone_from(&entry.requested);
-            entry.attempt = Attempt { trigger: entry.reason_to_look(), began: at.now };
-            actions.push(Action::Fetch(Box::new(fetching::Job {
-                source: key.clone(),
-                number: entry.fetch,
-                url: entry.object.spec.url.clone(),
-                named: Named::of(key, &entry.object.spec),
-                reference,
-                timeout: entry.object.spec.timeout.into(),
-                asked: Asked::of(&entry.object),
-                recorded: entry.recorded(),
-                in_use: entry.in_use(),
-            })));
         }
+    }
+
+    /// Those that are to be fetched, who has waited longest first: where a host bears few at once, each has its turn.
+    fn due_sources(&self, now: Timestamp) -> Vec<SourceKey> {
+        let may = self.sources.iter().filter(|(_, entry)| entry.role != Role::None && !entry.writing);
+        let due = may.filter_map(|(key, entry)| {
+            let due = entry.due(&self.hosts).filter(|due| *due <= now);
+            due.and_then(|_| entry.schedule.next()).map(|since| (since, key))
+        });
+        let mut due: Vec<_> = due.collect();
+        due.sort_unstable();
+        due.into_iter().map(|(_, key)| key.clone()).collect()
     }
 }

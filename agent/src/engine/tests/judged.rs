@@ -1,6 +1,7 @@
 //! Sources with `verify`: nothing is worked from that was not verified by what is demanded now.
 
 use serde_json::json;
+use towline_plan::schedule::hosts::Answer;
 
 use super::world::{World, commit, drift, fetch, key, words};
 use crate::engine::{Action, Event, FetchFailure};
@@ -12,6 +13,7 @@ fn refusal(message: &str) -> FetchFailure {
         message: message.to_owned(),
         retryable: false,
         retry_after: None,
+        answer: Answer::Answered,
         reason: "VerificationError",
         verification: Some("InvalidCommitSignature"),
     }

@@ -1,6 +1,7 @@
 //! Whatever happens in whatever order: the loop never turns idly, and one pass of a Sync runs at a time.
 
 use std::collections::BTreeSet;
+use towline_plan::schedule::hosts::Answer;
 
 use proptest::prelude::*;
 use serde_json::json;
@@ -64,6 +65,7 @@ fn step(world: &mut World, jobs: &mut Jobs, what: u8, pick: u8) {
                 message: "refused".to_owned(),
                 retryable: pick.is_multiple_of(2),
                 retry_after: None,
+                answer: Answer::Answered,
                 reason: "GitOperationFailed",
                 verification: None,
             };

@@ -1,6 +1,7 @@
 //! A replica among others: what it does for what is its own, and for what is not.
 
 use std::collections::BTreeSet;
+use towline_plan::schedule::hosts::Answer;
 
 use serde_json::json;
 use towline_plan::members::{Matter, Share};
@@ -149,6 +150,7 @@ async fn a_follower_looks_again_for_what_its_host_does_not_serve_yet() {
         message: "refused".to_owned(),
         retryable: true,
         retry_after: None,
+        answer: Answer::Answered,
         reason: "GitOperationFailed",
         verification: None,
     });
@@ -231,6 +233,7 @@ async fn a_sync_that_rests_because_its_replica_cannot_fetch_what_was_attempted_s
         message: "refused".to_owned(),
         retryable: true,
         retry_after: None,
+        answer: Answer::Answered,
         reason: "GitOperationFailed",
         verification: None,
     });

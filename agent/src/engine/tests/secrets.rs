@@ -1,6 +1,7 @@
 //! Secrets of sources: which are watched, and when their change has a source look again.
 
 use serde_json::json;
+use towline_plan::schedule::hosts::Answer;
 
 use super::world::{World, fetch, key, words};
 use crate::cluster::{Change, ResourceEvent, SecretKey, SecretSeen};
@@ -24,6 +25,7 @@ fn failed(actions: &[Action]) -> Event {
         message: "no Secret".to_owned(),
         retryable: false,
         retry_after: None,
+        answer: Answer::Answered,
         reason: "AuthenticationFailed",
         verification: None,
     };

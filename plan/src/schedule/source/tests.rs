@@ -220,42 +220,31 @@ fn a_suspended_source_is_not_fetched() {
 }
 
 #[test]
-fn a_server_that_asks_to_be_left_alone_is() {
+fn a_fleet_that_hears_one_event_looks_over_some_time() {
     let mut source = source();
+    source.spread_over(SignedDuration::from_secs(60));
     fetch(&mut source, 1, 0.0);
-    source.wake(None, at(10.0));
-    assert!(source.start(at(10.0)));
-    source.failed(true, at(10.0), 0.5);
-    source.leave_alone(SignedDuration::from_secs(120), at(10.0), 0.5);
-    for now in [10.0, 50.0, 135.0] {
-        source.wake(Some(commit(2)), at(now));
-        assert!(!source.start(at(now)), "at {now}");
-    }
-    assert_eq!(source.next(), Some(at(136.0)), "a tenth of the wait, by the dice");
-    assert_eq!(fetch(&mut source, 2, 136.0), (Verdict::Publish, 436.0));
+    source.hear(Some(commit(2)), at(10.0), 0.5);
+    assert!(!source.is_quiet());
+    // A burst of events does not make it come sooner.
+    (11..30).for_each(|now| source.hear(Some(commit(2)), at(f64::from(now)), 0.0));
+    assert_eq!(source.next(), Some(at(40.0)));
+    assert_eq!(fetch(&mut source, 2, 40.0), (Verdict::Publish, 340.0));
+    // The poll is not put off, and who asks by hand does not wait.
+    source.hear(Some(commit(3)), at(330.0), 0.5);
+    assert_eq!(fetch(&mut source, 2, 340.0), (Verdict::Unchanged, 340.25));
+    source.hear(Some(commit(3)), at(340.1), 0.9);
+    source.wake(None, at(340.2));
+    assert_eq!(source.next(), Some(at(340.2)));
 }
 
 #[test]
-fn a_wait_that_a_server_asks_for_has_a_bound_and_is_spread() {
-    let next = |wait: SignedDuration, dice: f64| {
-        let mut source = source();
-        assert!(source.start(at(0.0)));
-        source.failed(true, at(0.0), 0.0);
-        source.leave_alone(wait, at(0.0), dice);
-        source.next().unwrap()
-    };
-    assert_eq!(next(SignedDuration::MAX, 0.0), at(3600.0));
-    assert_eq!(next(SignedDuration::MAX, 1.0), at(3960.0));
-    assert_eq!(next(SignedDuration::ZERO, 1.0), at(5.0));
-    assert_eq!(next(SignedDuration::MIN, 0.0), at(1.8), "no wait: the usual one");
-}
-
-#[test]
-fn changed_settings_end_a_rest() {
+fn an_event_during_a_fetch_is_spread_too_and_not_lost() {
     let mut source = source();
+    source.spread_over(SignedDuration::from_secs(60));
     assert!(source.start(at(0.0)));
-    source.failed(true, at(0.0), 0.5);
-    source.leave_alone(SignedDuration::from_secs(600), at(0.0), 0.5);
-    source.configure(SignedDuration::from_secs(60), false, at(1.0));
-    assert!(source.start(at(1.0)));
+    source.hear(Some(commit(2)), at(1.0), 0.5);
+    source.fetched(&commit(1), at(2.0), 0.5);
+    assert_eq!(source.next(), Some(at(31.0)));
+    assert_eq!(fetch(&mut source, 2, 31.0).0, Verdict::Publish);
 }
