@@ -13,6 +13,7 @@ use crate::access::PlainHttp;
 use crate::api::{GitRef, GitSourceSpec, PrunePolicy, SecretReference, SourceKind, SourceReference, SyncSpec};
 use crate::cluster::ConnectSettings;
 use crate::engine::FETCHES_PER_HOST;
+use crate::mirror::Limits;
 
 /// What is written, before anybody looked at it.
 #[derive(Debug, Deserialize)]
@@ -37,6 +38,12 @@ struct RawGit {
     #[serde(default)]
     plain_http_hosts: Vec<String>,
     fetches_per_host: Option<usize>,
+    received_bytes_max: Option<u64>,
+    unpacked_bytes_max: Option<u64>,
+    files_max: Option<u64>,
+    file_bytes_max: Option<u64>,
+    path_bytes_max: Option<usize>,
+    depth_max: Option<usize>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -122,6 +129,8 @@ pub struct Config {
     pub(crate) plain_http: PlainHttp,
     /// How many fetches run at one host at once.
     pub(crate) fetches_per_host: usize,
+    /// How large a repository may be.
+    pub(crate) limits: Limits,
     pub(crate) replicas: Replicas,
 }
 
@@ -139,6 +148,10 @@ const LEASE_SECONDS: u64 = 15;
 /// Below, a slow answer or two ends a Lease; above, nobody wants to wait that long for the work of a replica that died.
 const LEASE_SECONDS_BOUNDS: std::ops::RangeInclusive<u64> = 4..=300;
 
+/// Folders are walked by a function that calls itself.
+const DEPTH_MOST: usize = 256;
+/// A file is in memory while its pack is looked through.
+const FILE_BYTES_MOST: u64 = 2 << 30;
 /// Each holds a thread and a pack's worth of memory.
 const FETCHES_PER_HOST_BOUNDS: std::ops::RangeInclusive<usize> = 1..=32;
 
@@ -171,6 +184,7 @@ pub fn load(path: Option<&Path>) -> Result<Config, ConfigError> {
         let (least, most) = FETCHES_PER_HOST_BOUNDS.into_inner();
         mistakes.add("git.fetches_per_host", format!("{fetches_per_host} is not within {least} to {most}"));
     }
+    let limits = limits(&raw.git, &mut mistakes);
     let replicas = replicas(raw.replicas, &mut mistakes);
     let Some(cluster) = cluster else { return Err(ConfigError::Mistakes(mistakes)) };
     mistakes.finish(Config {
@@ -186,6 +200,7 @@ pub fn load(path: Option<&Path>) -> Result<Config, ConfigError> {
         bootstrap: bootstrap.flatten(),
         plain_http: plain_http.unwrap_or_default(),
         fetches_per_host,
+        limits,
         replicas,
     })
 }
@@ -215,6 +230,37 @@ fn is_account_name(name: &str) -> bool {
     let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.';
     let ends = !name.starts_with(['-', '.']) && !name.ends_with(['-', '.']);
     (1..=253).contains(&name.len()) && name.bytes().all(inner) && ends
+}
+
+fn limits(raw: &RawGit, mistakes: &mut Mistakes) -> Limits {
+    let usual = Limits::default();
+    let limits = Limits {
+        received_bytes: raw.received_bytes_max.unwrap_or(usual.received_bytes),
+        unpacked_bytes: raw.unpacked_bytes_max.unwrap_or(usual.unpacked_bytes),
+        files: raw.files_max.unwrap_or(usual.files),
+        file_bytes: raw.file_bytes_max.unwrap_or(usual.file_bytes),
+        path_bytes: raw.path_bytes_max.unwrap_or(usual.path_bytes),
+        depth: raw.depth_max.unwrap_or(usual.depth),
+    };
+    let Limits { received_bytes, unpacked_bytes, files, file_bytes, .. } = limits;
+    let all = [
+        ("received_bytes_max", received_bytes),
+        ("unpacked_bytes_max", unpacked_bytes),
+        ("files_max", files),
+        ("file_bytes_max", file_bytes),
+        ("path_bytes_max", limits.path_bytes as u64),
+        ("depth_max", limits.depth as u64),
+    ];
+    for (key, _) in all.iter().filter(|(_, value)| *value == 0) {
+        mistakes.add(format!("git.{key}"), "is 0: nothing could be fetched");
+    }
+    if limits.depth > DEPTH_MOST {
+        mistakes.add("git.depth_max", format!("{} is more than {DEPTH_MOST}", limits.depth));
+    }
+    if file_bytes > FILE_BYTES_MOST {
+        mistakes.add("git.file_bytes_max", format!("{file_bytes} is more than {FILE_BYTES_MOST}"));
+    }
+    limits
 }
 
 fn replicas(raw: RawReplicas, mistakes: &mut Mistakes) -> Replicas {
@@ -301,7 +347,7 @@ mod tests {
 
     #[test]
     fn every_mistake_is_named_with_its_key() {
-        let text = "cluster = \"Prod.EU\"\nadmin = \"here\"\n[replicas]\nlease_seconds = 1\nnamespace = \"\"\n[git]\nfetches_per_host = 0\nplain_http_hosts = [\"http://x\"]\n[kubernetes]\ndefault_service_account = \"ns:name\"\n[storage]\ndir = \"\"\n[bootstrap]\nurl = \"git@host:x\"\nref = {branch = \"a\", tag = \"b\"}\n";
+        let text = "cluster = \"Prod.EU\"\nadmin = \"here\"\n[replicas]\nlease_seconds = 1\nnamespace = \"\"\n[git]\nfetches_per_host = 0\nfiles_max = 0\ndepth_max = 1000\nplain_http_hosts = [\"http://x\"]\n[kubernetes]\ndefault_service_account = \"ns:name\"\n[storage]\ndir = \"\"\n[bootstrap]\nurl = \"git@host:x\"\nref = {branch = \"a\", tag = \"b\"}\n";
         let error = towline_daemon::error::chain(&load_text(text).unwrap_err());
         for key in [
             "cluster",
@@ -312,6 +358,8 @@ mod tests {
             "bootstrap.ref",
             "git.plain_http_hosts",
             "git.fetches_per_host",
+            "git.files_max",
+            "git.depth_max",
             "replicas.lease_seconds",
             "replicas.namespace",
         ] {

@@ -101,6 +101,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), RunError> {
         keyring,
         engine,
         fetches_per_host: config.fetches_per_host,
+        limits: config.limits,
         context,
         cluster_name: config.cluster,
         storage,

@@ -24,6 +24,7 @@ use super::{Action, Engine, Event, Moment, fetching, passing, reading, source, s
 use crate::bus::{Bus, BusEvent, Report};
 use crate::cluster::{Moved, ResourceEvent, SecretWatches};
 use crate::metrics::Queue;
+use crate::mirror::Limits;
 use crate::pass::Context;
 use crate::replicas::Membership;
 use crate::report;
@@ -45,6 +46,7 @@ const DRAIN_REPORTS: Duration = Duration::from_secs(3);
 pub struct Parts {
     pub engine: Engine,
     pub fetches_per_host: usize,
+    pub limits: Limits,
     pub context: Context,
     pub cluster_name: ClusterName,
     pub storage: Arc<Path>,
@@ -66,6 +68,7 @@ pub struct Driver {
     reporting: Reporting,
     storage: Arc<Path>,
     keyring: Keyring,
+    limits: Limits,
     secrets: SecretWatches,
     tasks: Tasks,
     shutdown: Shutdown,
@@ -83,7 +86,7 @@ impl Driver {
     /// # Errors
     /// None of its own; a watch that ends for good ends the process through its task.
     pub async fn run(parts: Parts) -> Result<(), BoxError> {
-        let fetches_per_host = parts.fetches_per_host;
+        let (fetches_per_host, limits) = (parts.fetches_per_host, parts.limits);
         let Parts { engine, context, cluster_name, storage, keyring, tasks, shutdown, readiness, .. } = parts;
         let Parts { mut resources, mut moved, bus, mut membership, .. } = parts;
         // Every running job sends one event, and one more on its way: this many at the most wait here.
@@ -101,6 +104,7 @@ impl Driver {
             reporting,
             storage,
             keyring,
+            limits,
             secrets,
             tasks,
             shutdown,
@@ -211,12 +215,12 @@ impl Driver {
             Action::Fetch(job) => {
                 let (storage, jobs, shutdown) = (Arc::clone(&self.storage), self.jobs.clone(), self.shutdown.clone());
                 let (turns, metrics) = (self.fetches.clone(), self.context.metrics.clone());
-                let keyring = self.keyring.clone();
+                let (keyring, limits) = (self.keyring.clone(), self.limits);
                 self.job(format!("fetch {}", job.source), async move {
                     let waiting = metrics.wait_in(Queue::Fetches);
                     let turn = turns.turn(Urgency::Now).await;
                     drop(waiting);
-                    turn.work(Box::pin(fetching::fetch(*job, storage, jobs, metrics, keyring, shutdown))).await;
+                    turn.work(Box::pin(fetching::fetch(*job, storage, jobs, metrics, keyring, limits, shutdown))).await;
                 });
             }
             Action::Recover { source, asked, url, revision } => {

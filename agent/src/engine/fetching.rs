@@ -21,7 +21,7 @@ use crate::access::App;
 use crate::api::{GitSource, ResourceExt as _};
 use crate::cluster::Cluster;
 use crate::metrics::Metrics;
-use crate::mirror::{FetchError, Mirror};
+use crate::mirror::{FetchError, Limits, Mirror};
 use crate::pass::{PANICKED, Revision};
 use crate::signature::Verified;
 
@@ -52,12 +52,13 @@ pub(super) async fn fetch(
     events: mpsc::Sender<Event>,
     metrics: Metrics,
     keyring: Keyring,
+    limits: Limits,
     shutdown: Shutdown,
 ) {
     let (source, number) = (job.source.clone(), job.number);
     let interrupt = Arc::new(AtomicBool::new(false));
     let (work_interrupt, work_events) = (Arc::clone(&interrupt), events.clone());
-    let (work, stop) = (Work { storage, events: work_events, metrics, keyring }, shutdown.clone());
+    let (work, stop) = (Work { storage, events: work_events, metrics, keyring, limits }, shutdown.clone());
     let mut work = tokio::task::spawn_blocking(move || work.fetch(job, &stop, &work_interrupt));
     let result = tokio::select! {
         result = &mut work => result,
@@ -110,6 +111,7 @@ struct Work {
     events: mpsc::Sender<Event>,
     metrics: Metrics,
     keyring: Keyring,
+    limits: Limits,
 }
 
 impl Work {
@@ -121,7 +123,7 @@ impl Work {
         interrupt: &Arc<AtomicBool>,
     ) -> Result<(OpenMirror, Verified), FetchFailure> {
         let started = Instant::now();
-        let mirror = Mirror::open(&self.storage, &job.url).map_err(|e| failed(chain(&e), true))?;
+        let mirror = Mirror::open(&self.storage, &job.url).map_err(|e| failed(chain(&e), true))?.within(self.limits);
         let (judge, key) = self.keys(&job, shutdown);
         let judge = judge?;
         let known = if judge.demands() { &job.in_use } else { &job.recorded };

@@ -2,6 +2,7 @@
 
 mod claims;
 mod depends;
+mod hosts;
 mod jobs;
 mod judged;
 mod laws;

@@ -16,12 +16,13 @@ use towline_proto::RefName;
 use super::Mirror;
 use super::exchange::Exchange;
 use super::halt::{Halt, Stop};
+use super::limits::Exceeded;
 use super::store::explain;
 use super::wire::{Failure, Wire};
 use crate::access::Access;
 
 /// A repository with 100,000 refs that all begin with the one that is asked for lists them in 10 MB.
-pub(super) const LIST_BYTES_MAX: u64 = 32 << 20;
+const LIST_BYTES_MAX: u64 = 32 << 20;
 
 /// No server lists its capabilities in less. gix takes an answer without any for one without refs, which would be a lie.
 const LIST_BYTES_MIN: u64 = 64;
@@ -74,8 +75,10 @@ pub enum FetchError {
     Interrupted { url: String },
     #[error("fetch from {url}: another fetch into this mirror did not end in time")]
     Busy { url: String },
-    #[error("fetch from {url}: the server sends more than {bytes_max} bytes")]
-    TooLarge { url: String, bytes_max: u64 },
+    #[error("fetch from {url}: the server sends more than {bytes_max} bytes{}", allowed(*.pack))]
+    TooLarge { url: String, bytes_max: u64, pack: bool },
+    #[error("fetch from {url}: {limit}")]
+    Exceeded { url: String, limit: Exceeded },
     #[error("fetch from {url}: the repository needs something that is not supported: {cause}")]
     NotSupported { url: String, cause: String },
     #[error("fetch from {url}: the conversation broke: {cause}")]
@@ -99,6 +102,7 @@ impl FetchError {
             | Self::Redirect { .. }
             | Self::Tls { .. }
             | Self::TooLarge { .. }
+            | Self::Exceeded { .. }
             | Self::NotSupported { .. } => false,
             Self::Status { status, retry_after, .. } => {
                 retry_after.is_some() || *status >= 500 || matches!(status, 408 | 425 | 429)
@@ -157,7 +161,7 @@ impl FetchError {
             Self::DeadlineExceeded { .. } => "timeout",
             Self::Interrupted { .. } => "interrupted",
             Self::Busy { .. } => "busy",
-            Self::TooLarge { .. } => "too_large",
+            Self::TooLarge { .. } | Self::Exceeded { .. } => "too_large",
             Self::NotSupported { .. } => "not_supported",
             Self::Protocol { .. } => "protocol",
             Self::Disk { .. } => "disk",
@@ -260,6 +264,11 @@ impl<'a> Conversation<'a> {
         if error.downcast_any_ref::<io::Error>().is_some_and(is_disk) {
             return FetchError::Disk { url, cause };
         }
+        if error.is_resource_exhausted() {
+            // Of an object whose size says that it is too large: it was not loaded.
+            let limit = Exceeded::ObjectBytes { max: self.mirror.limits.file_bytes };
+            return FetchError::Exceeded { url, limit };
+        }
         if cause.contains(LONG_ID) {
             return FetchError::NotSupported { url, cause: "its object ids are SHA-256".to_owned() };
         }
@@ -274,6 +283,13 @@ pub(super) fn stopped(stop: Stop, url: String) -> FetchError {
     match stop {
         Stop::Deadline => FetchError::DeadlineExceeded { url },
         Stop::Interrupted => FetchError::Interrupted { url },
+    }
+}
+
+fn allowed(pack: bool) -> &'static str {
+    match pack {
+        true => "; git.received_bytes_max of the agent's configuration allows more",
+        false => " in its list of refs",
     }
 }
 
@@ -302,7 +318,7 @@ fn told_by_the_wire(failure: Failure, url: String, login: bool) -> FetchError {
         Failure::Status { status, retry_after } => FetchError::Status { url, status, retry_after },
         Failure::Redirect { to } => FetchError::Redirect { url, to },
         Failure::NotGit { content_type } => FetchError::NotGit { url, content_type },
-        Failure::TooLarge { bytes_max } => FetchError::TooLarge { url, bytes_max },
+        Failure::TooLarge { bytes_max, pack } => FetchError::TooLarge { url, bytes_max, pack },
         Failure::Broken { cause } => FetchError::Protocol { url, cause },
     }
 }

@@ -15,15 +15,13 @@ use gix::ObjectId;
 use gix::remote::fetch::Shallow;
 use towline_proto::RefName;
 
-use super::conversation::{Conversation, FetchError, LIST_BYTES_MAX, stopped};
+use super::conversation::{Conversation, FetchError, stopped};
 use super::halt::Halt;
+use super::limits::Objection;
 use super::lock::{Lock, LockError};
 use super::reach::reach;
 use super::{Mirror, Tip, store};
 use crate::access::Access;
-
-/// Ten times the largest repository we test with. It bounds what a server can put on the disk in one fetch.
-const PACK_BYTES_MAX: u64 = 2 << 30;
 
 /// Why an attempt brought nothing.
 enum Attempt {
@@ -104,6 +102,11 @@ impl Mirror {
         let commit = whole_commit(&repository, target).map_err(suspect)?.ok_or_else(|| {
             Attempt::Failed(FetchError::NotACommit { reference: reference.to_string(), url: self.url.clone() })
         })?;
+        let tree = commit.tree_id().map_err(|error| suspect(store::explain(&error)))?.detach();
+        self.judge(directory, &repository, tree).map_err(|objection| match objection {
+            Objection::Unreadable(cause) => suspect(cause),
+            Objection::Exceeded(limit) => Attempt::Failed(FetchError::Exceeded { url: self.url.clone(), limit }),
+        })?;
         Tip::of(&commit, target, conversation.wire.received_bytes()).map_err(suspect)
     }
 
@@ -120,7 +123,7 @@ impl Mirror {
             store::set_ref(&repository, &local, target)?;
             return Ok(target);
         }
-        conversation.wire.allow_bytes(LIST_BYTES_MAX + PACK_BYTES_MAX);
+        conversation.wire.allow_pack(self.limits.received_bytes);
         halt.watch(|stop| {
             prepared.with_shallow(Shallow::DepthAtRemote(NonZeroU32::MIN)).receive(gix::progress::Discard, stop)
         })?;

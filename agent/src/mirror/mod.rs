@@ -11,6 +11,7 @@
 //!    hold a conversation (`conversation`) over HTTP (`wire`, `exchange`, `rest`) with an
 //!    [`Access`](crate::access::Access), in which every wait ends at a deadline (`halt`). A
 //!    lock (`lock`) keeps two fetches apart, also between processes.
+//!    What was brought has to be within [`Limits`] (`limits`) before anybody hears of it.
 //! 3. [`Mirror::holds`] walks what a commit reaches (`reach`); [`Mirror::read`] and [`Mirror::object_id`] take it from the object
 //!    database (`read`, `links`).
 //! 4. Packs that pile up become one (`repack`). [`Mirror::pin`] says what has to survive that.
@@ -24,6 +25,7 @@ mod conversation;
 mod exchange;
 mod fetch;
 mod halt;
+mod limits;
 mod links;
 mod lock;
 mod ls_refs;
@@ -41,6 +43,7 @@ mod wire;
 mod tests;
 
 pub use conversation::FetchError;
+pub use limits::{Exceeded, Limits};
 pub use open::OpenError;
 pub use raw::Raw;
 pub use read::ReadError;
@@ -58,6 +61,8 @@ pub struct Mirror {
     url: String,
     /// What its conversations cost so far; clones count together.
     traffic: std::sync::Arc<wire::Traffic>,
+    /// How large its repository may be.
+    limits: Limits,
 }
 
 impl Mirror {
@@ -69,6 +74,12 @@ impl Mirror {
     /// The server's name.
     pub fn host(&self) -> &str {
         self.identity.as_str().split('/').next().unwrap_or_default()
+    }
+
+    /// With other bounds than the usual ones.
+    #[must_use]
+    pub fn within(self, limits: Limits) -> Self {
+        Self { limits, ..self }
     }
 
     /// Requests and received bytes since it was opened.

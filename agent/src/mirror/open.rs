@@ -41,7 +41,13 @@ impl Mirror {
         }
         let identity = RepositoryId::from_url(url)?;
         let directory = storage.join("mirrors").join(identity.token().as_str());
-        let mirror = Self { directory, identity, url: without_account(&parsed), traffic: Default::default() };
+        let mirror = Self {
+            directory,
+            identity,
+            url: without_account(&parsed),
+            traffic: Default::default(),
+            limits: Default::default(),
+        };
         mirror.put_in_order().map_err(|source| OpenError::Storage {
             url: mirror.url.clone(),
             directory: mirror.directory.clone(),

@@ -22,8 +22,11 @@ const IDENTITY_FILE: &str = "towline-identity";
 /// Says that an object could not be read although its commit was complete: the next fetch starts afresh.
 const DAMAGED_FILE: &str = "towline-damaged";
 
-/// The largest object that is loaded: Git hosts refuse files above 100 MiB, and a manifest is a thousandth of that.
-const OBJECT_BYTES_MAX: u64 = 256 << 20;
+/// Which tree was found within which limits, so that a poll that finds nothing new need not look again.
+const JUDGED_FILE: &str = "towline-within";
+
+/// A folder or a commit may be as large as this, however small files have to be.
+const OBJECT_BYTES_MIN: u64 = 16 << 20;
 
 /// Why a commit could not be pinned.
 #[derive(Debug, thiserror::Error)]
@@ -40,7 +43,7 @@ impl Mirror {
     }
 
     pub(super) fn repository_at(&self, directory: &Path) -> gix::Result<gix::Repository> {
-        Ok(options().open(directory)?.to_thread_local())
+        Ok(self.options().open(directory)?.to_thread_local())
     }
 
     pub(super) fn repository_now(&self) -> gix::Result<gix::Repository> {
@@ -91,11 +94,38 @@ impl Mirror {
         remove(directory)?;
         fs::create_dir_all(directory)?;
         let create = gix::create::Options::default();
-        gix::ThreadSafeRepository::init_opts(directory, gix::create::Kind::Bare, create, options())
+        gix::ThreadSafeRepository::init_opts(directory, gix::create::Kind::Bare, create, self.options())
             .map_err(|error| io::Error::other(explain(&error)))?;
         fs::create_dir_all(directory.join("objects/pack"))?;
         // Last, because it is what makes the directory count.
         fs::write(directory.join(IDENTITY_FILE), format!("{}\n{}\n", self.identity, self.url))
+    }
+
+    /// Nothing but the repository's own configuration counts: no user's or system's Git configuration, no environment. No object
+    /// is loaded, nor received, that is larger than a file may be.
+    fn options(&self) -> gix::open::Options {
+        let bytes_max = self.limits.file_bytes.max(OBJECT_BYTES_MIN);
+        gix::open::Options::isolated()
+            .with(gix::sec::Trust::Full)
+            .open_path_as_is(true)
+            .config_overrides([format!("gitoxide.objects.allocLimit={bytes_max}")])
+    }
+
+    /// Whether a tree of `directory` is within the limits.
+    pub(super) fn judge(
+        &self,
+        directory: &Path,
+        repository: &gix::Repository,
+        tree: gix::ObjectId,
+    ) -> Result<(), super::limits::Objection> {
+        let (file, verdict) = (directory.join(JUDGED_FILE), format!("{tree} {:?}", self.limits));
+        if fs::read_to_string(&file).is_ok_and(|known| known == verdict) {
+            return Ok(());
+        }
+        super::limits::judge(repository, tree, &self.limits)?;
+        // Where it cannot be written, the next poll looks again.
+        let _ = fs::write(file, verdict);
+        Ok(())
     }
 
     pub(super) fn mark_damaged(&self, cause: &str) {
@@ -107,14 +137,6 @@ impl Mirror {
     pub(super) fn is_damaged(&self) -> bool {
         self.directory.join(DAMAGED_FILE).exists()
     }
-}
-
-/// Nothing but the repository's own configuration counts: no user's or system's Git configuration, no environment.
-fn options() -> gix::open::Options {
-    gix::open::Options::isolated()
-        .with(gix::sec::Trust::Full)
-        .open_path_as_is(true)
-        .config_overrides([format!("gitoxide.objects.allocLimit={OBJECT_BYTES_MAX}")])
 }
 
 /// Removes what a process left behind that was killed in the middle of a fetch. Only under the lock.

@@ -7,5 +7,6 @@ mod failing;
 mod fetching;
 mod keeping;
 mod lab;
+mod limits;
 mod reading;
 mod server;

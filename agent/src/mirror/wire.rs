@@ -47,6 +47,8 @@ pub(super) enum Failure {
     },
     TooLarge {
         bytes_max: u64,
+        /// The pack, not the list of refs.
+        pack: bool,
     },
     Broken {
         cause: String,
@@ -77,7 +79,8 @@ struct Shared {
     halt: Halt,
     received: Cell<u64>,
     traffic: Arc<Traffic>,
-    receive_max: Cell<u64>,
+    /// So much may come, after what had come before it.
+    receive_max: Cell<(u64, u64)>,
     /// The first one: gix wraps and rewords what it is given, and later errors follow from it.
     failure: RefCell<Option<Failure>>,
 }
@@ -93,7 +96,7 @@ impl Wire {
             halt,
             received: Cell::new(0),
             traffic,
-            receive_max: Cell::new(receive_max),
+            receive_max: Cell::new((0, receive_max)),
             failure: RefCell::new(None),
         })))
     }
@@ -102,9 +105,9 @@ impl Wire {
         self.0.received.get()
     }
 
-    /// From now on this much in total.
-    pub(super) fn allow_bytes(&self, receive_max: u64) {
-        self.0.receive_max.set(receive_max);
+    /// The pack comes next: so much of it.
+    pub(super) fn allow_pack(&self, receive_max: u64) {
+        self.0.receive_max.set((self.received_bytes().max(1), receive_max));
     }
 
     pub(super) fn failure(&self) -> Option<Failure> {
@@ -145,9 +148,9 @@ impl Wire {
         self.0.traffic.received_bytes.fetch_add(bytes, Ordering::Relaxed);
         let received = self.received_bytes() + bytes;
         self.0.received.set(received);
-        let bytes_max = self.0.receive_max.get();
-        if received > bytes_max {
-            return Err(Failure::TooLarge { bytes_max });
+        let (before, bytes_max) = self.0.receive_max.get();
+        if received.saturating_sub(before) > bytes_max {
+            return Err(Failure::TooLarge { bytes_max, pack: before > 0 });
         }
         Ok(chunk)
     }
