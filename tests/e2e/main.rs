@@ -14,6 +14,7 @@ mod aggregated;
 mod api_faults;
 mod bootstrap;
 mod broken_yaml;
+mod contained;
 mod contents;
 mod crash;
 mod definitions;

@@ -137,3 +137,109 @@ async fn what_runs_is_judged_again_when_it_is_asked_for_and_when_keys_go() {
     put_keys(&world, json!({"bob.sshpub": bob.public(), "alice.sshpub": alice.public()})).await;
     world.applied("a", "1").await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_change_a_path_is_kept_to() {
+    let world = World::new("signed-paths").await;
+    let (alice, bob) = (Key::make().await, Key::make().await);
+    put_keys(&world, json!({"alice.sshpub": alice.public(), "bob.sshpub": bob.public()})).await;
+    alice.signs(&world).await;
+    let files = [("prod/a.yaml", world.config_map("a", "1")), ("dev/b.yaml", world.config_map("b", "1"))];
+    let files = files.each_ref().map(|(path, text)| (*path, text.as_str()));
+    world.repo.commit(&files).await.unwrap();
+    let signers = json!([{"paths": ["prod"], "keys": ["alice.sshpub"]}]);
+    let verify = json!({"secretRef": {"name": "keys"}, "signers": signers});
+    world.sync_with(json!({"verify": verify}), json!({})).await;
+    world.applied("a", "1").await;
+    world.listening().await;
+
+    bob.signs(&world).await;
+    let second = world.push(&[("dev/b.yaml", &world.config_map("b", "2"))]).await;
+    world.applied("b", "2").await;
+    world.ready_at(&second).await;
+    let third = world.push(&[("prod/a.yaml", &world.config_map("a", "3"))]).await;
+    condition(&world, "SourceVerified", "the path and who may change it are named", |status, reason, message| {
+        (status, reason) == ("False", "InvalidCommitSignature")
+            && message.contains(&third)
+            && message.contains("prod was changed, which SSH key SHA256:")
+            && message.contains("keys in alice.sshpub may")
+    })
+    .await;
+    // A further commit of Bob's that leaves the path alone does not bring what was refused.
+    let fourth = world.push(&[("dev/b.yaml", &world.config_map("b", "4"))]).await;
+    condition(&world, "SourceVerified", "the newer commit is refused, too", |status, _, message| {
+        status == "False" && message.contains(&fourth) && message.contains("prod was changed")
+    })
+    .await;
+    world.meddle("a", "some-editor", "drifted").await;
+    world.applied("a", "1").await;
+    world.applied("b", "2").await;
+
+    alice.signs(&world).await;
+    let fifth = world.push(&[("notes.txt", "looked at")]).await;
+    world.applied("a", "3").await;
+    world.applied("b", "4").await;
+    world.ready_at(&fifth).await;
+}
+
+/// Tags the newest commit, moves the tag where there was one, and has the source look at it.
+async fn tag(world: &World, arguments: &[&str], pushed: &str, request: &str) {
+    world.repo.git(&[&["tag", "--force"], arguments].concat()).await.unwrap();
+    world.repo.git(&["push", "--quiet", "--force", "origin", pushed]).await.unwrap();
+    world.request_fetch(request).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tag_is_used_only_if_it_is_signed_itself() {
+    let world = World::new("signed-tag").await;
+    let (alice, bob) = (Key::make().await, Key::make().await);
+    put_keys(&world, json!({"alice.sshpub": alice.public()})).await;
+    alice.signs(&world).await;
+    // What is signed is the tag; the commits are not.
+    world.repo.git(&["config", "commit.gpgsign", "false"]).await.unwrap();
+    let first = world.repo.commit(&[("a.yaml", &world.config_map("a", "1"))]).await.unwrap();
+    world.repo.git(&["tag", "-s", "-m", "one", "v1"]).await.unwrap();
+    world.repo.git(&["push", "--quiet", "origin", "refs/tags/v1"]).await.unwrap();
+    let verify = json!({"mode": "Tag", "secretRef": {"name": "keys"}});
+    world.sync_with(json!({"ref": {"tag": "v1"}, "verify": verify}), json!({})).await;
+    world.applied("a", "1").await;
+    condition(&world, "SourceVerified", "the tag is verified", |status, _, message| {
+        status == "True" && message.contains("v1") && message.contains("SSH key SHA256:")
+    })
+    .await;
+
+    world.repo.commit(&[("a.yaml", &world.config_map("a", "2"))]).await.unwrap();
+    let refused = async |what: &str, words: &str| {
+        condition(&world, "SourceVerified", what, |status, _, message| status == "False" && message.contains(words))
+            .await;
+        assert_eq!(world.source().await.status.unwrap().revision, Some(format!("v1@sha1:{first}")));
+    };
+    tag(&world, &["v1"], "refs/tags/v1", "plain").await;
+    refused("a tag that is a mere name is refused", "the ref names a commit, not an annotated tag").await;
+    tag(&world, &["-a", "-m", "unsigned", "v1"], "refs/tags/v1", "unsigned").await;
+    refused("an unsigned tag is refused", "it is not signed").await;
+    bob.signs(&world).await;
+    tag(&world, &["-s", "-m", "by somebody else", "v1"], "refs/tags/v1", "stranger").await;
+    refused("a stranger's tag is refused", "not among the keys of the Secret").await;
+    alice.signs(&world).await;
+    tag(&world, &["-s", "-m", "two", "v2"], "refs/tags/v2:refs/tags/v1", "renamed").await;
+    refused("a tag under another name is refused", "the tag calls itself \"v2\"").await;
+    world.applied("a", "1").await;
+
+    world.repo.git(&["config", "commit.gpgsign", "false"]).await.unwrap();
+    tag(&world, &["-s", "-m", "moved", "v1"], "refs/tags/v1", "moved").await;
+    world.applied("a", "2").await;
+
+    // With both asked for, a signed tag does not do for its commit.
+    world
+        .edit::<towline_agent::api::GitSource>("fleet", "operator", json!({"spec": {"verify": {"mode": "TagAndHEAD"}}}))
+        .await;
+    condition(&world, "SourceVerified", "the unsigned commit is refused", |status, reason, message| {
+        (status, reason) == ("False", "InvalidCommitSignature") && message.contains("it is not signed")
+    })
+    .await;
+    world.repo.git(&["config", "commit.gpgsign", "true"]).await.unwrap();
+    world.repo.commit(&[("a.yaml", &world.config_map("a", "3"))]).await.unwrap();
+    tag(&world, &["-s", "-m", "both", "v1"], "refs/tags/v1", "both").await;
+    world.applied("a", "3").await;
+}

@@ -93,6 +93,14 @@ impl World {
         self.agent = Daemon::agent(&agent_config(self.plane, &self.namespace, access)).await.unwrap();
     }
 
+    /// Puts an agent with these tables in its configuration in place of the one that runs.
+    pub async fn agent_with_tables(&mut self, tables: &str) {
+        let mut config = agent_config(self.plane, &self.namespace, self.nats.access("agent"));
+        config.extra_tables = tables.to_owned();
+        self.agent.kill();
+        self.agent = Daemon::agent(&config).await.unwrap();
+    }
+
     /// One more source of the repository.
     pub async fn another_source(&self, name: &str, source: serde_json::Value) {
         let base = json!({ "url": self.git.url("fleet"), "interval": "1h", "eventRepository": EVENT_REPOSITORY });
