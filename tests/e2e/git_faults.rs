@@ -2,12 +2,14 @@
 //! good state stays and is kept up; from the mirror also after a restart, and without one nothing is touched.
 
 use std::fs;
+use std::time::{Duration, Instant};
 
 use harness::git_server::{Fault, GitServer, Options};
+use harness::wait_until;
 use serde_json::json;
 use towline_agent::api::GitSource;
 
-use crate::world::World;
+use crate::world::{PATIENCE, World};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_last_good_state_stays_whatever_the_git_server_does() {
@@ -160,6 +162,45 @@ async fn a_host_without_an_address_is_told_and_a_mended_url_counts_at_once() {
     world.source_ready("the source says that the name has no address", is).await;
     world.edit::<GitSource>("fleet", "operator", json!({"spec": {"url": world.git.url("fleet")}})).await;
     world.ready_at(&first).await;
+}
+
+/// What a server asks of one source is for all that come to it as the same: another source of the same server asks it only then,
+/// whatever wants it to look.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_asks_to_be_left_alone_is_by_all_sources() {
+    const REST: Duration = Duration::from_secs(6);
+    let world = World::new("git-rest").await;
+    let first = world.repo.commit(&[("a.yaml", &world.config_map("a", "1"))]).await.unwrap();
+    world.sync().await;
+    world.another_source("other", json!({})).await;
+    world.ready_at(&first).await;
+    answered(&world, "other", "", &first).await;
+
+    world.git.set_fault(Fault::LeaveAlone(6)).await.unwrap();
+    let asked = Instant::now();
+    world.request_fetch("now").await;
+    failing(&world, "HTTP 429 and asks to be left alone for 6 s").await;
+    world.git.set_fault(Fault::None).await.unwrap();
+    let second = world.repo.commit(&[("a.yaml", &world.config_map("a", "2"))]).await.unwrap();
+    let annotations = json!({"metadata": {"annotations": {"towline.dev/requested-at": "now"}}});
+    world.edit::<GitSource>("other", "operator", annotations).await;
+    answered(&world, "other", "now", &second).await;
+    assert!(asked.elapsed() >= REST, "it was asked after {:?}", asked.elapsed());
+    world.ready_at(&second).await;
+}
+
+/// Waits until a source is at a commit and has answered a request.
+async fn answered(world: &World, source: &str, request: &str, commit: &str) {
+    wait_until(&format!("{source} is at {commit}"), PATIENCE, async || {
+        let status = world.api::<GitSource>().get(source).await.unwrap().status.unwrap_or_default();
+        let handled = status.last_handled_reconcile_at.clone().unwrap_or_default();
+        match handled == request && status.revision == Some(format!("main@sha1:{commit}")) {
+            true => Ok(()),
+            false => Err(format!("{status:?}")),
+        }
+    })
+    .await
+    .unwrap();
 }
 
 /// What no compression makes small, so that a pack has a middle.

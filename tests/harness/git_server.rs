@@ -35,6 +35,8 @@ pub enum Fault {
     Down,
     /// Every request is answered with this status.
     Status(u16),
+    /// Every request is answered with 429 and this `Retry-After`, in seconds.
+    LeaveAlone(u16),
     /// Requests are read and not answered while this lasts.
     Stall,
     /// Half of each answer's body, then nothing.

@@ -62,7 +62,17 @@ impl TokenError {
 
 struct Token {
     text: SecretString,
+    /// By our clock.
+    asked_at: Timestamp,
     expires_at: Timestamp,
+}
+
+impl Token {
+    /// Whether it lives longer than any fetch. Of one that is from the future nothing is known: the clock was put back since, by
+    /// minutes or by days.
+    fn is_good(&self, now: Timestamp) -> bool {
+        self.asked_at <= now && self.expires_at.duration_since(now) > RENEW_BEFORE
+    }
 }
 
 /// What GitHub writes.
@@ -87,8 +97,7 @@ impl Tokens {
         let slot = self.slot(app, now);
         // Held while GitHub is asked: who comes meanwhile wants the same.
         let mut kept = slot.lock().await;
-        let is_good = |token: &&Token| token.expires_at.duration_since(now) > RENEW_BEFORE;
-        let text = match kept.as_ref().filter(is_good) {
+        let text = match kept.as_ref().filter(|token| token.is_good(now)) {
             Some(token) => token.text.clone(),
             None => {
                 let token = ask(app, access, now).await?;
@@ -142,7 +151,7 @@ async fn ask(app: &App, access: &Access, now: Timestamp) -> Result<Token, TokenE
     }
     // The parser's words may quote the token.
     let answer: Answer = serde_json::from_slice(&body).map_err(|_| TokenError::Unreadable)?;
-    Ok(Token { text: SecretString::from(answer.token), expires_at: answer.expires_at })
+    Ok(Token { text: SecretString::from(answer.token), asked_at: now, expires_at: answer.expires_at })
 }
 
 fn causes(error: &dyn std::error::Error) -> String {

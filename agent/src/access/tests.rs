@@ -154,6 +154,25 @@ async fn a_token_is_shared_until_shortly_before_it_expires() {
     assert_eq!(github.tokens(), 3);
 }
 
+/// A token lives for an hour of GitHub's time, whatever our clock does meanwhile.
+#[tokio::test]
+async fn a_clock_that_jumps_keeps_no_token_for_too_long() {
+    let now = Timestamp::now();
+    let days = |days: i64| now + SignedDuration::from_hours(24 * days);
+    let github = GitHub::start(now);
+    let (tokens, access) = (Tokens::default(), access(&github));
+    let app = secret(&[], &github.api(), "http://127.0.0.1:1/org/fleet.git").unwrap();
+    let jump = async |to: Timestamp| {
+        github.state.lock().unwrap().now = to;
+        password(tokens.login(&app, &access, to).await.unwrap())
+    };
+    assert_eq!(jump(now).await, "ghs_1");
+    assert_eq!(jump(days(3)).await, "ghs_2", "forward: it looks expired");
+    assert_eq!(jump(now).await, "ghs_3", "back: it would look good for three days");
+    assert_eq!(jump(days(-3)).await, "ghs_4");
+    assert_eq!(jump(days(-3)).await, "ghs_4");
+}
+
 #[tokio::test]
 async fn whoever_knows_the_numbers_but_not_the_key_gets_no_kept_token() {
     let now = Timestamp::now();

@@ -101,6 +101,11 @@ async fn answer(mut host: Host, request: Request<Incoming>) -> Answer {
             let code = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
             return plain(code, "as the test wants it\n");
         }
+        Fault::LeaveAlone(seconds) => {
+            let mut later = plain(StatusCode::TOO_MANY_REQUESTS, "not now\n");
+            later.headers_mut().insert(http::header::RETRY_AFTER, HeaderValue::from(seconds));
+            return later;
+        }
         Fault::Redirect(to) => {
             let mut elsewhere = plain(StatusCode::FOUND, "go there\n");
             elsewhere.headers_mut().insert(LOCATION, HeaderValue::from_static(to));

@@ -79,6 +79,27 @@ fn resolving_asks_and_fetches_nothing() {
     assert!(!mirror.holds(&lab.head()));
 }
 
+/// A poll costs the same however many refs there are: only the one that is wanted is listed.
+#[test]
+fn a_poll_of_one_ref_lists_no_others() {
+    let lab = Lab::new();
+    let mirror = lab.mirror();
+    fetch_main(&mirror);
+    let cost = |mirror: &crate::mirror::Mirror| {
+        let (requests, bytes) = mirror.traffic();
+        fetch_main(mirror);
+        (mirror.traffic().0 - requests, mirror.traffic().1 - bytes)
+    };
+    let before = cost(&mirror);
+    let head = lab.head();
+    let lines: String = (0..2_000).map(|n| format!("{head} refs/pull/{n}/head\n")).collect();
+    std::fs::write(lab.bare().join("packed-refs"), format!("# pack-refs with: peeled fully-peeled sorted \n{lines}"))
+        .unwrap();
+    assert_eq!(resolve(&mirror, "refs/pull/1999/head").unwrap(), Some(head), "they are there");
+    assert_eq!(cost(&mirror), before);
+    assert_eq!(before.0, 2, "capabilities, and the list");
+}
+
 #[test]
 fn a_deleted_branch_is_an_error_and_leaves_its_last_tip() {
     let lab = Lab::new();

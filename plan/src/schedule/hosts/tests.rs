@@ -112,6 +112,19 @@ fn what_a_host_asks_for_holds_for_all_sources_of_the_account() {
 }
 
 #[test]
+fn after_days_asleep_nothing_is_waited_for_and_a_host_that_was_down_is_tried_by_one() {
+    let mut hosts = Hosts::new(4);
+    start(&mut hosts, "h", 0..2, 0, 0).iter().for_each(|n| hosts.ended(*n, Answer::Outage, None, at(0), 0.5));
+    hosts.started(9, &account("g", None), &1);
+    hosts.ended(9, Answer::Answered, Some(SignedDuration::from_hours(1)), at(0), 0.5);
+    let later = 5 * 86_400;
+    assert!(seconds(&hosts, "g").is_some_and(|from| from < later));
+    assert_eq!(start(&mut hosts, "h", 0..9, 10, later), [10]);
+    hosts.ended(10, Answer::Answered, None, at(later), 0.5);
+    assert_eq!(start(&mut hosts, "h", 0..9, 20, later).len(), 4);
+}
+
+#[test]
 fn a_host_is_what_is_connected_to() {
     for (url, host) in [
         ("https://Git.Example/org/repo.git", "git.example"),

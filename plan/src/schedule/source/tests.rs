@@ -219,6 +219,23 @@ fn a_suspended_source_is_not_fetched() {
     assert!(source.start(at(3.0)));
 }
 
+/// A machine that was suspended, or whose clock was put forward.
+#[test]
+fn after_days_asleep_it_looks_once_and_not_for_each_poll_it_missed() {
+    let mut source = source();
+    fetch(&mut source, 1, 0.0);
+    let later = 5.0 * 86_400.0;
+    assert_eq!(fetch(&mut source, 2, later), (Verdict::Publish, later + 300.0));
+    assert!(!source.start(at(later + 1.0)));
+    // What failed before is tried at once, and its wait is not longer for the sleep.
+    assert!(source.start(at(later + 300.0)));
+    source.failed(true, at(later + 300.0), 0.5);
+    assert_eq!(fetch(&mut source, 2, 2.0 * later), (Verdict::Unchanged, 2.0 * later + 300.0));
+    // An event that came before the sleep is looked after, and its host is not given less time to catch up.
+    source.hear(Some(commit(3)), at(2.0 * later), 0.5);
+    assert_eq!(fetch(&mut source, 2, 3.0 * later), (Verdict::Unchanged, 3.0 * later + 0.25));
+}
+
 #[test]
 fn a_fleet_that_hears_one_event_looks_over_some_time() {
     let mut source = source();
