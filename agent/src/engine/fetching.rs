@@ -211,7 +211,7 @@ fn answer(error: &FetchError) -> Answer {
 }
 
 /// Flux's reason for what is not about credentials.
-const FAILED: &str = "GitOperationFailed";
+pub(super) const FAILED: &str = "GitOperationFailed";
 
 fn failed(message: String, retryable: bool) -> FetchFailure {
     FetchFailure { message, retryable, retry_after: None, answer: Answer::NotAsked, reason: FAILED, verification: None }

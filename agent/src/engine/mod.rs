@@ -164,7 +164,7 @@ impl Engine {
         if !self.is_listed() {
             return None;
         }
-        let sources = self.sources.values().filter_map(|source| source.next(&self.hosts));
+        let sources = self.sources.values().filter_map(|source| source.next(&self.hosts, now));
         // Without a revision to work from nothing could be started, however due it is.
         let runnable =
             self.own_syncs().filter(|(key, sync)| self.can_run(sync).is_some() && !self.leaving.contains(*key));
@@ -206,6 +206,7 @@ impl Engine {
         self.start_reads(at, actions);
         self.assign_sources(at);
         self.start_fetches(at, actions);
+        self.say_held(at);
         self.start_writes(at, actions);
         self.start_passes(at, actions);
         self.start_standings(at, actions);

@@ -1,7 +1,8 @@
 //! One source within the engine: what is known of it, what it is in the middle of, and what it waits for.
 //!
-//! `looking` fetches it, `judged` takes back what is not demanded any more, `publish` makes its tip a revision, `wanted` is what its status is to say, `telling` what is told of it besides.
+//! `looking` fetches it, `held` says that its host may not be asked, `judged` takes back what is not demanded any more, `publish` makes its tip a revision, `wanted` is what its status is to say, `telling` what is told of it besides.
 
+mod held;
 mod judged;
 mod looking;
 mod publish;
@@ -74,13 +75,14 @@ pub(super) struct SourceEntry {
 }
 
 impl SourceEntry {
-    pub(super) fn next(&self, hosts: &Hosts<SourceKey>) -> Option<Timestamp> {
+    pub(super) fn next(&self, hosts: &Hosts<SourceKey>, now: Timestamp) -> Option<Timestamp> {
         if self.writing || self.role == Role::None {
             return None;
         }
         let fetch = self.due(hosts);
+        let held = self.held_at(hosts, now).filter(|at| *at > now && self.invalid.is_none());
         let write = self.write_after.filter(|_| self.is_unwritten());
-        fetch.into_iter().chain(write).min()
+        fetch.into_iter().chain(held).chain(write).min()
     }
 
     /// When it may be fetched, by its own schedule and its host's.

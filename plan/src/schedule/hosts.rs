@@ -37,6 +37,15 @@ pub enum Answer {
     NotAsked,
 }
 
+/// Why no fetch may start for longer than others take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hold {
+    /// The host gave no answer.
+    Down,
+    /// It asked for it.
+    Resting { until: Timestamp },
+}
+
 /// All hosts that something is known of. `S` names a source.
 #[derive(Debug, Clone)]
 pub struct Hosts<S> {
@@ -78,6 +87,15 @@ impl<S: Ord + Clone> Hosts<S> {
         let Some(host) = self.hosts.get(&account.host) else { return Some(rest) };
         let at_once = if host.next_try.is_some() { 1 } else { self.at_once };
         (host.working < at_once).then(|| host.next_try.map_or(rest, |next| next.max(rest)))
+    }
+
+    /// What keeps an account's sources from their host, besides each other.
+    #[must_use]
+    pub fn holds(&self, account: &Account, now: Timestamp) -> Option<Hold> {
+        let resting =
+            self.rests.get(account).filter(|until| **until > now).map(|until| Hold::Resting { until: *until });
+        let is_down = self.hosts.get(&account.host).is_some_and(|host| host.next_try.is_some());
+        resting.or(is_down.then_some(Hold::Down))
     }
 
     /// A fetch starts; it was asked whether it may.

@@ -4,6 +4,7 @@ use serde_json::json;
 use towline_plan::schedule::hosts::Answer;
 
 use super::world::{World, key};
+use crate::api::ConditionStatus;
 use crate::engine::{Action, Event, FetchFailure};
 
 fn unreachable() -> FetchFailure {
@@ -86,4 +87,52 @@ async fn a_host_that_is_down_is_asked_by_one_and_the_others_follow_when_it_answe
     let tries = fetches(&mut world, actions);
     assert_eq!(tries, ["f"], "who has waited longest");
     assert_eq!(fails(&mut world, "f", Answer::Answered, None), ["a", "b", "c", "d"]);
+}
+
+/// What the Ready condition of a source is to say.
+fn said(world: &World, name: &str) -> (bool, String) {
+    let ready = world.engine.sources[&key(name)].wanted.ready.clone();
+    ready.map(|ready| (ready.status == ConditionStatus::True, ready.message)).unwrap_or_default()
+}
+
+#[tokio::test]
+async fn a_source_that_is_kept_from_its_host_for_long_says_so() {
+    let names: Vec<String> = ('a'..='p').map(String::from).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let (mut world, actions) = World::with(&names, &[]);
+    let mut started = fetches(&mut world, actions);
+    for second in 0..70 {
+        // Others are tried meanwhile, who has waited longest first.
+        for name in std::mem::take(&mut started) {
+            started.extend(fails(&mut world, &name, Answer::Outage, None));
+        }
+        assert_eq!(said(&world, "p").1.is_empty(), second < 60, "at {second}");
+        let actions = world.wait(1);
+        started.extend(fetches(&mut world, actions));
+    }
+    assert_eq!(said(&world, "a"), (false, "no route to host".to_owned()), "it was there itself");
+    let held = "fetch from git.example: it gave other sources no answer, and one at a time tries it until it does";
+    assert_eq!(said(&world, "p"), (false, held.to_owned()));
+    assert_eq!(world.engine.sources[&key("p")].fetch, 0, "it has not tried");
+}
+
+#[tokio::test]
+async fn a_rest_is_said_when_it_keeps_a_source_for_more_than_a_minute() {
+    let mut world = World::settled();
+    let other = world.source("other", json!({}));
+    let actions = world.apply_source(other);
+    assert_eq!(fetches(&mut world, actions), ["other"]);
+    assert_eq!(fails(&mut world, "other", Answer::Answered, Some(3_000)), [""; 0]);
+    let actions = world.wait(310);
+    assert_eq!(fetches(&mut world, actions), [""; 0]);
+    assert!(said(&world, "s").0, "a little late");
+    let next = world.next().unwrap();
+    assert!((1..=60).contains(&next), "{next}");
+    let actions = world.wait(next + 1);
+    fetches(&mut world, actions);
+    assert_eq!(
+        said(&world, "s"),
+        (false, "fetch from git.example: it asks to be left alone until 1970-01-12T14:39:10Z".to_owned())
+    );
+    assert!(world.next().is_none_or(|next| next > 60), "said once");
 }
