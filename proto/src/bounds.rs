@@ -18,6 +18,17 @@ pub fn cut(text: &str, bytes_max: usize) -> String {
     short
 }
 
+/// A stranger's text as one line: line breaks and other controls become spaces, and so does what reorders or hides text in a terminal
+/// or a browser (Unicode's bidirectional controls and zero-width characters; UTR #36). At most `bytes_max` bytes.
+pub fn one_line(text: &str, bytes_max: usize) -> String {
+    let plain: String = text.chars().map(|c| if c.is_control() || is_invisible(c) { ' ' } else { c }).collect();
+    cut(plain.trim(), bytes_max)
+}
+
+fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{61c}' | '\u{feff}')
+}
+
 /// An identifier from outside: printable ASCII as it is, each other character an underscore, no more than `bytes_max` bytes.
 pub fn identifier(text: &str, bytes_max: usize) -> String {
     text.chars().map(|c| if c.is_ascii_graphic() { c } else { '_' }).take(bytes_max).collect()

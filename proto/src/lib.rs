@@ -33,6 +33,8 @@ pub mod bounds;
 
 pub mod commit_event;
 
+pub mod commit_info;
+
 pub mod report;
 
 pub mod keys;
@@ -40,6 +42,7 @@ pub mod keys;
 pub mod envelope;
 
 pub use commit_event::{CommitEvent, CommitEventError};
+pub use commit_info::CommitInfo;
 pub use envelope::{Envelope, EnvelopeError, Opened, Replay, Rising};
 pub use keys::{KeyError, ReportingKey, SigningKey, VerifyingKey, parse_verifying_key, verifying_key_text};
 pub use names::{ClusterName, CommitId, NameError, RefName};

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::bounds::cut;
+use crate::commit_info::CommitInfo;
 use crate::names::ClusterName;
 use crate::version::Wire;
 
@@ -128,6 +129,9 @@ pub struct ChangeEvent {
     pub name: String,
     pub revision: Option<String>,
     pub sequence: Option<u64>,
+    /// Whose change the revision is. Not known of what was applied before a restart and is not in the mirror any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<CommitInfo>,
     /// What started it: `event`, `poll`, `drift`, `request`, …
     pub trigger: String,
     /// The delivery id of the commit event behind it, if one was.
@@ -222,6 +226,7 @@ impl Wire for ChangeEvent {
         self.namespace = cut(&self.namespace, NAME_BYTES_MAX);
         self.name = cut(&self.name, NAME_BYTES_MAX);
         self.revision = self.revision.map(|text| cut(&text, REVISION_BYTES_MAX));
+        self.commit = self.commit.map(CommitInfo::bounded);
         self.trigger = cut(&self.trigger, WORD_BYTES_MAX);
         self.delivery = self.delivery.map(|text| cut(&text, WORD_BYTES_MAX));
         self.message = cut(&self.message, MESSAGE_BYTES_MAX);

@@ -14,12 +14,13 @@ const ENVELOPE_SUBJECT: &str = "towline.heartbeat.prod-eu-1";
 
 type Reencode = fn(&[u8]) -> Value;
 
-const SAMPLES: [(&str, Reencode); 7] = [
+const SAMPLES: [(&str, Reencode); 8] = [
     ("commit-event.v1.json", commit_event),
     ("commit-event-deleted.v1.json", commit_event),
     ("sync-status.v1.json", report::<SyncStatus>),
     ("sync-status-deleted.v1.json", report::<SyncStatus>),
     ("change-event.v1.json", report::<ChangeEvent>),
+    ("change-event-commit.v1.json", report::<ChangeEvent>),
     ("heartbeat.v1.json", report::<Heartbeat>),
     ("envelope.v1.json", opened_and_sealed_again),
 ];

@@ -60,6 +60,7 @@ fn change_event(message: &str, changes: Vec<ObjectChange>) -> ChangeEvent {
         name: "web".into(),
         revision: None,
         sequence: Some(1),
+        commit: None,
         trigger: "event".into(),
         delivery: None,
         message: message.into(),

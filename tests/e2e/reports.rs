@@ -5,7 +5,8 @@ use harness::git_server::Fault;
 use harness::towline::field;
 use harness::wait_until;
 use jiff::Timestamp;
-use kube::api::{Api, DeleteParams};
+use k8s_openapi::api::events::v1::Event;
+use kube::api::{Api, DeleteParams, ListParams};
 use towline_agent::api::Sync;
 use towline_proto::report::{ChangeEvent, EventKind, ReadyStatus, SyncStatus};
 use towline_proto::{
@@ -39,9 +40,31 @@ async fn the_status_and_each_change_are_reported_and_signed() {
 
     let change = reports.of_applied(&second).await;
     assert_eq!(change.delivery, Some(delivery_id(&second)));
+    let commit = change.commit.clone().expect("whose change it is");
+    assert_eq!((commit.id.to_string(), commit.subject.is_empty()), (second.clone(), false), "{commit:?}");
+    assert_eq!((commit.author.as_str(), &commit.committer), ("Towline Tests <tests@towline.dev>", &commit.author));
+    assert_eq!(commit.parents.iter().map(ToString::to_string).collect::<Vec<_>>(), [first.as_str()]);
+    assert!(commit.signers.is_empty(), "nothing is demanded: {commit:?}");
     assert_eq!(change.changes.len(), 1, "{change:?}");
     assert_eq!(change.changes[0].action, "configured");
     assert!(change.changes[0].object.contains("/a"), "{change:?}");
+
+    let updated = reports.of_source(EventKind::SourceUpdated, 2).await;
+    assert_eq!(updated[1].commit.as_ref(), Some(&commit), "the source tells the same");
+    let told = |name: &str| format!("towline.dev/commit-{name}");
+    let annotated = |event: &Event| {
+        let notes = event.metadata.annotations.clone().unwrap_or_default();
+        let has = |name, value: &str| notes.get(&told(name)).is_some_and(|note| note == value);
+        has("id", &second) && has("author", &commit.author) && has("subject", &commit.subject) && has("parents", &first)
+    };
+    let events: Api<Event> = Api::namespaced(world.client.clone(), &world.namespace);
+    wait_until("the Events of source and Sync say whose change it is", PATIENCE, async || {
+        let events = events.list(&ListParams::default()).await.map_err(|e| e.to_string())?.items;
+        let of = |reason: &str| events.iter().any(|e| e.reason.as_deref() == Some(reason) && annotated(e));
+        if of("NewArtifact") && of("ReconciliationSucceeded") { Ok(()) } else { Err(format!("{events:#?}")) }
+    })
+    .await
+    .unwrap();
 
     // It is the signature that counts, and the subject is under it.
     assert!(matches!(envelope::open(&bytes, &changes, &reports.key), Err(EnvelopeError::Subject)));

@@ -145,6 +145,7 @@ fn announcement(cluster: &ClusterName, gap: Gap) -> ChangeEvent {
         name: String::new(),
         revision: None,
         sequence: None,
+        commit: None,
         trigger: "reports".to_owned(),
         delivery: None,
         message: format!("{} reports could not be published and were lost", gap.reports),
@@ -162,7 +163,8 @@ fn weight(change: &ChangeEvent) -> usize {
         let fields: usize = object.fields.iter().map(|field| size_of::<String>() + field.len()).sum();
         size_of_val(object) + object.object.len() + object.action.len() + fields
     });
-    size_of_val(change) + texts + objects.sum::<usize>()
+    let commit = change.commit.as_ref().map_or(0, towline_proto::CommitInfo::weight);
+    size_of_val(change) + texts + commit + objects.sum::<usize>()
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! kube's own recorder counts by reason: a second mistake would hide behind the words of the first. Must not know what is
 //! worth an Event.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 
 use jiff::{SignedDuration, Timestamp};
@@ -13,6 +13,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use kube::core::ObjectMeta;
 use serde_json::json;
+use towline_proto::CommitInfo;
 
 use super::{Cluster, RequestError, bounded, locked};
 
@@ -72,8 +73,9 @@ impl Said {
 }
 
 impl Cluster {
-    /// Publishes a Kubernetes Event about one of our objects. One that cannot be published is only logged.
-    pub async fn announce<K>(&self, object: &K, kind: EventKind, reason: &str, note: &str)
+    /// Publishes a Kubernetes Event about one of our objects. One that cannot be published is only logged. Whose change it is about
+    /// stands in its annotations.
+    pub async fn announce<K>(&self, object: &K, kind: EventKind, reason: &str, note: &str, change: Option<&CommitInfo>)
     where
         K: kube::Resource<DynamicType = ()>,
     {
@@ -84,12 +86,17 @@ impl Cluster {
             reason: reason.to_owned(),
             note: bounded_note(note).to_owned(),
         };
-        if let Err(error) = self.tell(&words, about).await {
+        if let Err(error) = self.tell(&words, about, change).await {
             tracing::warn!(error = %towline_daemon::error::chain(&error), reason, "failed to publish an Event");
         }
     }
 
-    async fn tell(&self, words: &Words, about: ObjectReference) -> Result<(), RequestError> {
+    async fn tell(
+        &self,
+        words: &Words,
+        about: ObjectReference,
+        change: Option<&CommitInfo>,
+    ) -> Result<(), RequestError> {
         let now = Timestamp::now();
         let name = format!("{}.{:x}", about.name.as_deref().unwrap_or(REPORTER), now.as_nanosecond());
         let events: Api<Event> = Api::namespaced(self.client.clone(), about.namespace.as_deref().unwrap_or("default"));
@@ -104,7 +111,8 @@ impl Cluster {
                 answer => return answer.map(drop),
             }
         }
-        let event = event(words, about, name, now);
+        let mut event = event(words, about, name, now);
+        event.metadata.annotations = change.map(annotations);
         let answer = bounded(|| "publishing an Event".to_owned(), events.create(&PostParams::default(), &event)).await;
         if answer.is_err() || told.times > 1 {
             // What the server does not have cannot be counted.
@@ -131,6 +139,21 @@ fn event(words: &Words, about: ObjectReference, name: String, now: Timestamp) ->
         reporting_instance: Some(REPORTER.to_owned()),
         ..Event::default()
     }
+}
+
+/// As the reports have it; all of it is bounded there.
+fn annotations(change: &CommitInfo) -> BTreeMap<String, String> {
+    let parents: Vec<String> = change.parents.iter().map(ToString::to_string).collect();
+    let all = [
+        ("id", change.id.to_string()),
+        ("author", change.author.clone()),
+        ("committer", change.committer.clone()),
+        ("subject", change.subject.clone()),
+        ("parents", parents.join(" ")),
+        ("signers", change.signers.join("; ")),
+    ];
+    let told = all.into_iter().filter(|(_, value)| !value.is_empty());
+    told.map(|(key, value)| (format!("towline.dev/commit-{key}"), value)).collect()
 }
 
 /// Cut at a character.

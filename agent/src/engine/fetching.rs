@@ -143,8 +143,8 @@ impl Work {
         tracing::info!(
             source = %job.source,
             commit = %tip.commit,
-            author = tip.author,
-            subject = tip.subject,
+            author = tip.about.author,
+            subject = tip.about.subject,
             signers = verified.signers().join(", "),
             received_bytes = tip.received_bytes,
             elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),

@@ -4,6 +4,8 @@
 //! what Syncs work from, and its place in the order, is what the owner has written into the source's status; a follower never
 //! writes it, and does not poll.
 
+use std::sync::Arc;
+
 use super::members::Role;
 use super::{Engine, FetchFailure, Moment, OpenMirror, SourceKey};
 use crate::pass::Revision;
@@ -22,7 +24,7 @@ impl Engine {
                 let delivery = entry.delivery.take();
                 tracing::info!(%source, revision = named.name, sequence = named.sequence, delivery, "revision taken up");
                 entry.mirror = Some(mirror.clone());
-                entry.revision = Some(Revision { delivery, ..named });
+                entry.revision = Some(Revision { about: Some(Arc::clone(verified.about())), delivery, ..named });
                 (entry.trouble, entry.asked) = (None, None);
                 entry.schedule.poll(false, at.now);
                 self.offer(source);

@@ -187,7 +187,10 @@ async fn say(context: &Context, reporting: &Reporting, pass: &Pass, mut outcome:
     let now = Timestamp::now();
     log(pass, &outcome, now);
     for note in report::notes(pass, &outcome) {
-        reporting.cluster.announce(&*pass.sync, note.kind, &note.reason, &note.text).await;
+        reporting
+            .cluster
+            .announce(&*pass.sync, note.kind, &note.reason, &note.text, pass.revision.about.as_deref())
+            .await;
     }
     if let Some(bus) = &reporting.bus {
         for change in report::changes(pass, &outcome, &reporting.name, now) {
@@ -328,7 +331,7 @@ async fn write_status(cluster: &Cluster, sync: &Sync, status: SyncStatus) -> Res
 pub(super) async fn warn(warning: Warning, reporting: Reporting) {
     let Warning { sync, message, brief } = warning;
     tracing::warn!(sync = %super::key(&*sync), message_text = message, "reverted again and again");
-    reporting.cluster.announce(&*sync, EventKind::Warning, api::DRIFT_REPEATED, &message).await;
+    reporting.cluster.announce(&*sync, EventKind::Warning, api::DRIFT_REPEATED, &message, None).await;
     if let Some(bus) = &reporting.bus {
         let change = report::told(&sync, Trigger::Drift, &brief, &reporting.name, Timestamp::now());
         bus.report(Report::Change(change.bounded()));
@@ -347,7 +350,7 @@ pub(super) async fn explain(explanation: Explanation, reporting: Reporting, even
         object.status = Some(unready(&sync, &why, now));
         let written = report_written(&reporting, reporting.cluster.write_status(&object).await);
         if written.is_ok() {
-            reporting.cluster.announce(&*sync, EventKind::Warning, why.reason, &why.message).await;
+            reporting.cluster.announce(&*sync, EventKind::Warning, why.reason, &why.message, None).await;
             if let Some(bus) = &reporting.bus {
                 let change = report::told(&sync, Trigger::Settings, &why.message, &reporting.name, now);
                 bus.report(Report::Change(change.bounded()));

@@ -167,7 +167,7 @@ impl SourceEntry {
             Role::Owner => true,
             Role::Follower | Role::None => known.sequence >= sequence,
         });
-        (!is_known).then_some(Revision { commit, name, sequence, delivery: None })
+        (!is_known).then_some(Revision { commit, name, sequence, about: None, delivery: None })
     }
 }
 

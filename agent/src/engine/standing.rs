@@ -151,7 +151,7 @@ pub(super) async fn stand(stand: Stand, context: Context, reporting: Reporting, 
         let written = report_written(&reporting, reporting.cluster.write_status(&object).await).ok()?;
         if let Some(note) = report::suspension(&sync) {
             tracing::info!(sync = %key, message_text = note.text, "{}", note.reason);
-            reporting.cluster.announce(&*sync, EventKind::Normal, &note.reason, &note.text).await;
+            reporting.cluster.announce(&*sync, EventKind::Normal, &note.reason, &note.text, None).await;
         }
         Some(written)
     };

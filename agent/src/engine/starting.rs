@@ -106,6 +106,7 @@ fn last_revision(sync: &Sync) -> Option<Revision> {
         commit: commit.or_else(|| CommitId::parse(NO_COMMIT).ok())?,
         name: name.unwrap_or_else(|| "no revision".to_owned()),
         sequence: status.and_then(|status| status.last_attempted_sequence).unwrap_or_default(),
+        about: None,
         delivery: None,
     })
 }

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use secrecy::ExposeSecret as _;
 use towline_daemon::error::chain;
 use towline_plan::tree::normalise;
-use towline_proto::CommitId;
+use towline_proto::{CommitId, CommitInfo};
 
 use super::secrets::{self, Versions};
 use super::{FetchFailure, SourceKey, key};
@@ -90,20 +90,22 @@ impl Judge {
 
     /// What was just fetched. `base` is what was recorded before it.
     pub(super) fn first(&self, mirror: &Mirror, tip: &Tip, base: Option<&CommitId>) -> Result<Verified, FetchFailure> {
-        self.verdict(mirror, &tip.commit, || mirror.raw(tip), base, Sight::First)
+        self.verdict(mirror, tip.about.clone(), || mirror.raw(tip), base, Sight::First)
     }
 
     /// What was a revision already.
     pub(super) fn again(&self, mirror: &Mirror, commit: &CommitId) -> Result<Verified, FetchFailure> {
         let pin = self.asked.pin();
         // It is what paths are compared with, so nothing has changed.
-        self.verdict(mirror, commit, || mirror.raw_pinned(&pin, commit), Some(commit), Sight::Again)
+        // What is only told decides nothing.
+        let about = mirror.about(commit).unwrap_or_else(|_| CommitInfo::of(commit.clone()));
+        self.verdict(mirror, about, || mirror.raw_pinned(&pin, commit), Some(commit), Sight::Again)
     }
 
     fn verdict(
         &self,
         mirror: &Mirror,
-        commit: &CommitId,
+        about: CommitInfo,
         raw: impl Fn() -> Result<Raw, String>,
         base: Option<&CommitId>,
         sight: Sight,
@@ -114,10 +116,10 @@ impl Judge {
             None => Raw { commit: Vec::new(), tag: None },
         };
         let candidate = Candidate {
-            commit: commit.clone(),
             object,
             tag: self.asked.tag.clone().map(|name| Tag { name, object: tag }),
-            changed: self.changed(mirror, commit, base).map_err(unreadable)?,
+            changed: self.changed(mirror, &about.id, base).map_err(unreadable)?,
+            about,
         };
         verify(self.demand.as_ref(), &candidate, sight, Timestamp::now()).map_err(|refusal| {
             let reason = if refusal.is_tag { "InvalidTagSignature" } else { "InvalidCommitSignature" };

@@ -4,14 +4,10 @@
 
 use gix::ObjectId;
 use jiff::Timestamp;
-use towline_proto::CommitId;
-use towline_proto::bounds::cut;
+use towline_proto::{CommitId, CommitInfo};
 
-/// Hosts show 72 characters of a subject; three times that in UTF-8.
-const SUBJECT_BYTES_MAX: usize = 216;
-
-/// A name and an address; the longest address is 254 bytes.
-const PERSON_BYTES_MAX: usize = 320;
+use super::Mirror;
+use super::store::{explain, object_id};
 
 /// The commit a ref names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,11 +16,8 @@ pub struct Tip {
     pub commit: CommitId,
     /// The annotated tag itself, where the ref names one.
     pub tag: Option<ObjectId>,
-    /// `Name <address>`.
-    pub author: String,
-    pub committer: String,
-    /// The first paragraph of the message on one line.
-    pub subject: String,
+    /// Whose change it is, before anybody has looked at signatures.
+    pub about: CommitInfo,
     /// By the committer's clock.
     pub committed_at: Timestamp,
     /// All that came over the wire for it, the list of refs included.
@@ -33,25 +26,42 @@ pub struct Tip {
 
 impl Tip {
     pub(super) fn of(commit: &gix::Commit<'_>, target: ObjectId, received_bytes: u64) -> Result<Self, String> {
-        let text = |error: gix::Error| super::store::explain(&error);
-        let committer = commit.committer().map_err(text)?;
+        let about = about(commit)?;
+        let committer = commit.committer().map_err(|error| explain(&error))?;
         Ok(Self {
-            commit: CommitId::parse(&commit.id.to_string()).map_err(|error| error.to_string())?,
+            commit: about.id.clone(),
             tag: (target != commit.id).then_some(target),
-            author: person(commit.author().map_err(text)?),
-            committer: person(committer),
-            subject: line(&commit.message().map_err(text)?.summary().to_string(), SUBJECT_BYTES_MAX),
+            about,
             committed_at: Timestamp::from_second(committer.seconds()).unwrap_or_default(),
             received_bytes,
         })
     }
 }
 
-fn person(signature: gix::actor::SignatureRef<'_>) -> String {
-    line(&format!("{} <{}>", signature.name, signature.email), PERSON_BYTES_MAX)
+impl Mirror {
+    /// What a commit that is here says of itself.
+    pub fn about(&self, commit: &CommitId) -> Result<CommitInfo, String> {
+        let id = object_id(commit).ok_or("not a SHA-1 id")?;
+        let repository = self.repository_now().map_err(|error| explain(&error))?;
+        let commit = repository.find_commit(id).map_err(|error| explain(&error))?;
+        about(&commit)
+    }
 }
 
-fn line(text: &str, bytes_max: usize) -> String {
-    let plain: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    cut(plain.trim(), bytes_max)
+fn about(commit: &gix::Commit<'_>) -> Result<CommitInfo, String> {
+    let text = |error: gix::Error| explain(&error);
+    let id = |id: &gix::oid| CommitId::parse(&id.to_string()).map_err(|error| error.to_string());
+    let about = CommitInfo {
+        author: person(commit.author().map_err(text)?),
+        committer: person(commit.committer().map_err(text)?),
+        subject: commit.message().map_err(text)?.summary().to_string(),
+        // As the commit names them: of a shallow mirror none is here.
+        parents: commit.parent_ids().map(|parent| id(&parent)).collect::<Result<_, _>>()?,
+        ..CommitInfo::of(id(&commit.id)?)
+    };
+    Ok(about.bounded())
+}
+
+fn person(signature: gix::actor::SignatureRef<'_>) -> String {
+    format!("{} <{}>", signature.name, signature.email)
 }

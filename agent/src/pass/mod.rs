@@ -44,7 +44,7 @@ use towline_plan::schedule::sync::{Look, Trigger};
 use towline_plan::tree::{Limits, Tree, normalise};
 use towline_plan::watched::Scope;
 use towline_plan::{desired, manifest, placed};
-use towline_proto::CommitId;
+use towline_proto::{CommitId, CommitInfo};
 
 use crate::api::{self, DriftDetection, Inventory, ResourceExt as _, Sync};
 use crate::cluster::{Cluster, RequestError, Served, Watches, locked};
@@ -93,6 +93,8 @@ pub struct Revision {
     /// As shown: `main@sha1:<40 hex digits>`.
     pub name: String,
     pub sequence: u64,
+    /// Whose change it is; `None` until the commit was seen by this process.
+    pub about: Option<Arc<CommitInfo>>,
     /// The delivery whose event led to it, for the trail.
     pub delivery: Option<String>,
 }

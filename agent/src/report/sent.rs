@@ -52,6 +52,7 @@ pub fn changes(
         name: pass.key.name.clone(),
         revision: Some(pass.revision.name.clone()),
         sequence: Some(pass.revision.sequence),
+        commit: pass.revision.about.as_deref().cloned(),
         trigger: pass.trigger.as_str().to_owned(),
         delivery: pass.revision.delivery.clone(),
         message: match (&outcome.rebuilt, actions.is_empty()) {
@@ -84,6 +85,7 @@ pub fn told(
         name: sync.name_any(),
         revision: None,
         sequence: None,
+        commit: None,
         trigger: trigger.as_str().to_owned(),
         delivery: None,
         message: message.to_owned(),

@@ -3,23 +3,36 @@
 //! Pure: derived from what its status says. Must not know whether it was told before.
 
 use jiff::Timestamp;
-use towline_proto::ClusterName;
 use towline_proto::report::{ChangeEvent, EventKind};
+use towline_proto::{ClusterName, CommitInfo};
 
 use super::Note;
 use crate::api::{self, GitSource, ResourceExt as _};
 use crate::cluster;
 
+/// Flux's reason for a revision that was not there before.
+const NEW: &str = "NewArtifact";
+
 /// The Kubernetes Event, if the source says anything of itself. `is_new`: the revision is another one than was told last.
 #[must_use]
-pub fn source_note(source: &GitSource, is_new: bool) -> Option<Note> {
+pub fn source_note(source: &GitSource, about: Option<&CommitInfo>, is_new: bool) -> Option<Note> {
     let ready = source.status.as_ref()?.conditions.iter().find(|c| c.type_ == api::READY)?;
     let (kind, reason) = match (ready.status.as_str(), is_new) {
-        ("True", true) => (cluster::EventKind::Normal, "NewArtifact"),
+        ("True", true) => (cluster::EventKind::Normal, NEW),
         ("True", false) => (cluster::EventKind::Normal, "Succeeded"),
         _ => (cluster::EventKind::Warning, ready.reason.as_str()),
     };
-    Some(Note { kind, reason: reason.to_owned(), text: ready.message.clone() })
+    let whose = about.filter(|_| reason == NEW).map(whose).unwrap_or_default();
+    Some(Note { kind, reason: reason.to_owned(), text: format!("{}{whose}", ready.message) })
+}
+
+/// In quotation marks, so that a subject cannot be taken for our own words.
+fn whose(about: &CommitInfo) -> String {
+    let signers = match about.signers.as_slice() {
+        [] => String::new(),
+        signers => format!(", verified: {}", signers.join(" and ")),
+    };
+    format!(": {:?} by {}{signers}", about.subject, about.author)
 }
 
 /// The signed report of it. What began it has a word and perhaps a delivery; `since` is when it began and ended.
@@ -27,6 +40,7 @@ pub fn source_note(source: &GitSource, is_new: bool) -> Option<Note> {
 pub fn source_change(
     source: &GitSource,
     note: &Note,
+    about: Option<&CommitInfo>,
     (trigger, delivery): (&str, Option<String>),
     cluster: &ClusterName,
     since: (Timestamp, Timestamp),
@@ -44,6 +58,7 @@ pub fn source_change(
         // Of one that fails: what stays in use.
         revision: status.and_then(|status| status.revision.clone()),
         sequence: status.and_then(|status| status.sequence),
+        commit: about.cloned(),
         trigger: trigger.to_owned(),
         delivery,
         message: match note.kind {

@@ -8,7 +8,7 @@ use towline_plan::object::{GroupKind, ObjectId, SyncKey};
 use towline_plan::schedule::sync::{Look, Trigger};
 use towline_plan::wait::Wait;
 use towline_proto::report::EventKind;
-use towline_proto::{ClusterName, CommitId};
+use towline_proto::{ClusterName, CommitId, CommitInfo};
 
 use super::*;
 use crate::api::{self, ConditionStatus, Sync, SyncStatus};
@@ -36,6 +36,7 @@ pub(crate) fn pass(status: Option<SyncStatus>, revision: u8) -> Pass {
             commit: CommitId::parse(&format!("{revision:040x}")).unwrap(),
             name: format!("main@sha1:{revision}"),
             sequence: u64::from(revision),
+            about: None,
             delivery: Some("delivery-1".to_owned()),
         },
         trigger: Trigger::Revision,
@@ -312,4 +313,27 @@ fn a_pass_that_waits_claims_nothing_and_fails_nothing() {
     let infra = Wait::Dependencies(vec![(pass.key.clone(), "not ready".to_owned())]);
     let blocked = ready(&pass, &outcome(End::Waiting(vec![infra]), Vec::new()));
     assert_eq!((blocked.status, blocked.reason.as_str()), (ConditionStatus::Unknown, "DependencyNotReady"));
+}
+
+#[test]
+fn a_new_revision_is_told_with_whose_change_it_is() {
+    let source: crate::api::GitSource = serde_json::from_value(json!({
+        "apiVersion": "towline.dev/v1alpha1", "kind": "GitSource", "metadata": {"name": "fleet", "namespace": "apps"},
+        "spec": {"url": "https://git.example/org/fleet", "ref": {"branch": "main"}},
+        "status": {"conditions": [{
+            "type": "Ready", "status": "True", "reason": "Succeeded", "message": "stored",
+            "lastTransitionTime": "2026-01-02T03:04:05Z",
+        }]},
+    }))
+    .unwrap();
+    let about = CommitInfo {
+        author: "Ada <ada@example.org>".to_owned(),
+        subject: "three \"replicas\"".to_owned(),
+        signers: vec!["commit 1 by SSH key SHA256:2".to_owned()],
+        ..CommitInfo::of(CommitId::parse(&"1".repeat(40)).unwrap())
+    };
+    let text = |about, is_new| super::source_note(&source, about, is_new).unwrap().text;
+    let whole = "stored: \"three \\\"replicas\\\"\" by Ada <ada@example.org>, verified: commit 1 by SSH key SHA256:2";
+    assert_eq!(text(Some(&about), true), whole);
+    assert_eq!((text(Some(&about), false), text(None, true)), ("stored".to_owned(), "stored".to_owned()));
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use jiff::Timestamp;
 use proptest::prelude::*;
-use towline_proto::CommitId;
+use towline_proto::{CommitId, CommitInfo};
 
 use super::*;
 
@@ -29,7 +29,7 @@ fn demand(mode: Mode, names: &[&str]) -> Demand {
 
 pub(super) fn candidate(object: Vec<u8>) -> Candidate {
     let commit = CommitId::parse("1111111111111111111111111111111111111111").unwrap();
-    Candidate { commit, object, tag: None, changed: BTreeSet::new() }
+    Candidate { about: CommitInfo::of(commit), object, tag: None, changed: BTreeSet::new() }
 }
 
 fn now() -> Timestamp {
@@ -211,7 +211,7 @@ fn tagged(name: &str, tag: Option<&str>, commit: &str) -> Candidate {
     let text = object.as_ref().map(|raw| String::from_utf8(raw.clone()).unwrap());
     let id = text.map_or("1111111111111111111111111111111111111111".to_owned(), |text| text[7..47].to_owned());
     let tag = Some(Tag { name: name.to_owned(), object });
-    Candidate { commit: CommitId::parse(&id).unwrap(), tag, ..candidate(fixture(commit)) }
+    Candidate { about: CommitInfo::of(CommitId::parse(&id).unwrap()), tag, ..candidate(fixture(commit)) }
 }
 
 #[test]
@@ -231,7 +231,7 @@ fn tags_are_verified_and_bound_to_their_name_and_commit() {
     assert!(why(judge(Mode::Tag, &tagged("v9", Some("v1.tag"), "alice.commit"))).contains("calls itself \"v1\""));
     assert!(why(judge(Mode::Tag, &candidate(fixture("alice.commit")))).contains("not a tag"));
     let mut other = tagged("v1", Some("v1.tag"), "alice.commit");
-    other.commit = CommitId::parse("2222222222222222222222222222222222222222").unwrap();
+    other.about.id = CommitId::parse("2222222222222222222222222222222222222222").unwrap();
     assert!(why(judge(Mode::Tag, &other)).contains("not this commit"));
 }
 

@@ -3,9 +3,10 @@
 //! The only place that makes a [`Verified`]. Must not know how a signature is checked.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use jiff::Timestamp;
-use towline_proto::CommitId;
+use towline_proto::{CommitId, CommitInfo};
 
 use super::keys::Keys;
 use super::refusal::{Refusal, Why};
@@ -42,7 +43,8 @@ pub struct Demand {
 /// Something that may become a revision. The objects' bytes are those their ids are made of.
 #[derive(Debug, Clone)]
 pub struct Candidate {
-    pub commit: CommitId,
+    /// Which commit, and what it says of itself.
+    pub about: CommitInfo,
     /// The commit's bytes.
     pub object: Vec<u8>,
     /// The tag that is followed, if a tag is.
@@ -73,26 +75,31 @@ pub enum Sight {
 /// A commit whose signatures are what is demanded. Only [`verify`] makes one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verified {
-    commit: CommitId,
-    signers: Vec<String>,
+    about: Arc<CommitInfo>,
 }
 
 impl Verified {
     #[must_use]
     pub fn commit(&self) -> &CommitId {
-        &self.commit
+        &self.about.id
+    }
+
+    /// Whose change it is, and who answers for it.
+    #[must_use]
+    pub fn about(&self) -> &Arc<CommitInfo> {
+        &self.about
     }
 
     /// What was verified, as in `commit 1234… by SSH key SHA256:…`; empty where nothing is demanded.
     #[must_use]
     pub fn signers(&self) -> &[String] {
-        &self.signers
+        &self.about.signers
     }
 
     /// For tests of what comes later.
     #[cfg(test)]
     pub(crate) fn for_test(commit: CommitId) -> Self {
-        Self { commit, signers: Vec::new() }
+        Self { about: Arc::new(CommitInfo::of(commit)) }
     }
 }
 
@@ -132,9 +139,10 @@ pub fn verify(
     sight: Sight,
     now: Timestamp,
 ) -> Result<Verified, Refusal> {
-    let commit = candidate.commit.clone();
-    let Some(demand) = demand else { return Ok(Verified { commit, signers: Vec::new() }) };
-    let mut signers = Vec::new();
+    let mut about = CommitInfo { signers: Vec::new(), ..candidate.about.clone() };
+    let Some(demand) = demand else { return Ok(Verified { about: Arc::new(about) }) };
+    let commit = &candidate.about.id;
+    let signers = &mut about.signers;
     let mut answers = None;
     if matches!(demand.mode, Mode::Tag | Mode::TagAndHead) {
         let what = candidate.tag.as_ref().map_or(format!("commit {commit}"), |tag| format!("tag {}", tag.name));
@@ -155,7 +163,7 @@ pub fn verify(
         let answers = answers.as_ref().ok_or(Why::Unsigned).map_err(refuse)?;
         allow(rule, &candidate.changed, answers).map_err(refuse)?;
     }
-    Ok(Verified { commit, signers })
+    Ok(Verified { about: Arc::new(about) })
 }
 
 fn verify_tag(demand: &Demand, candidate: &Candidate, sight: Sight, now: Timestamp) -> Result<Signer, Why> {
@@ -164,7 +172,7 @@ fn verify_tag(demand: &Demand, candidate: &Candidate, sight: Sight, now: Timesta
     if header.name != tag.name {
         return Err(Why::TagName { named: header.name.chars().filter(|c| !c.is_control()).take(255).collect() });
     }
-    if header.kind != "commit" || header.object != candidate.commit.as_str() {
+    if header.kind != "commit" || header.object != candidate.about.id.as_str() {
         let object = format!("{} {}", header.kind, header.object);
         return Err(Why::TagTarget { object: object.chars().filter(|c| !c.is_control()).take(80).collect() });
     }

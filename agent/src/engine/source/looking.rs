@@ -121,7 +121,7 @@ impl Engine {
             && entry.object.status.as_ref().and_then(|s| s.revision.as_ref()) == Some(&revision.name)
         {
             entry.mirror = Some(mirror);
-            entry.revision = Some(revision);
+            entry.revision = Some(Revision { about: Some(Arc::clone(verified.about())), ..revision });
             (entry.trouble, entry.asked) = (None, None);
             self.offer(source);
         }

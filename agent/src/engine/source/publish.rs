@@ -57,8 +57,10 @@ impl Engine {
         }
         let delivery = entry.delivery.take();
         tracing::info!(%source, revision = name, sequence, delivery, "revision published");
+        let told = entry.fetched.as_ref().filter(|(_, verified)| verified.commit() == tip);
+        let about = told.map(|(_, verified)| Arc::clone(verified.about()));
         entry.mirror = entry.fetched.as_ref().map(|(mirror, _)| mirror.clone()).or(entry.mirror.take());
-        entry.revision = Some(Revision { commit: tip.clone(), name: name.clone(), sequence, delivery });
+        entry.revision = Some(Revision { commit: tip.clone(), name: name.clone(), sequence, about, delivery });
         self.offer(source);
     }
 

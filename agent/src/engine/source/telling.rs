@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use towline_proto::Wire as _;
+use towline_proto::{CommitInfo, Wire as _};
 
 use super::SourceEntry;
 use crate::api::{self, GitSource};
@@ -39,6 +39,8 @@ pub struct Tell {
     pub source: Arc<GitSource>,
     pub attempt: Attempt,
     pub delivery: Option<String>,
+    /// Whose change the revision is that its status names.
+    pub about: Option<Arc<CommitInfo>>,
     /// It has another revision than was told last.
     pub is_new: bool,
 }
@@ -73,6 +75,7 @@ impl Engine {
             return;
         }
         let is_new = entry.told.revision != told.revision;
+        let named = entry.revision.as_ref().filter(|revision| Some(&revision.name) == entry.told.revision.as_ref());
         let of_revision = entry.revision.as_ref().filter(|_| is_new).and_then(|revision| revision.delivery.clone());
         actions.push(Action::Tell(Box::new(Tell {
             source: Arc::clone(&entry.object),
@@ -81,6 +84,7 @@ impl Engine {
                 None => entry.attempt,
             },
             delivery: of_revision.or_else(|| entry.delivery.clone()),
+            about: named.and_then(|revision| revision.about.clone()),
             is_new,
         })));
     }
@@ -88,8 +92,8 @@ impl Engine {
 
 /// Tells it everywhere; the condition is written already.
 pub(in crate::engine) async fn tell(tell: Tell, reporting: Reporting) {
-    let Tell { source, attempt, delivery, is_new } = tell;
-    let Some(note) = report::source_note(&source, is_new) else { return };
+    let Tell { source, attempt, delivery, about, is_new } = tell;
+    let Some(note) = report::source_note(&source, about.as_deref(), is_new) else { return };
     let key = key(&*source);
     match note.kind {
         crate::cluster::EventKind::Normal => {
@@ -101,8 +105,15 @@ pub(in crate::engine) async fn tell(tell: Tell, reporting: Reporting) {
     }
     if let Some(bus) = &reporting.bus {
         let since = (attempt.began, Timestamp::now());
-        let change = report::source_change(&source, &note, (attempt.trigger, delivery), &reporting.name, since);
+        let change = report::source_change(
+            &source,
+            &note,
+            about.as_deref(),
+            (attempt.trigger, delivery),
+            &reporting.name,
+            since,
+        );
         bus.report(Report::Change(change.bounded()));
     }
-    reporting.cluster.announce(&*source, note.kind, &note.reason, &note.text).await;
+    reporting.cluster.announce(&*source, note.kind, &note.reason, &note.text, about.as_deref()).await;
 }

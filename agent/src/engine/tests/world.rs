@@ -147,7 +147,7 @@ impl World {
         let mut actions = self.engine.handle(event, Moment { now: self.now, dice: 0.5 });
         for action in actions.extract_if(.., |action| matches!(action, Action::Tell(_))) {
             let Action::Tell(tell) = action else { continue };
-            let note = crate::report::source_note(&tell.source, tell.is_new).unwrap();
+            let note = crate::report::source_note(&tell.source, tell.about.as_deref(), tell.is_new).unwrap();
             let delivery = tell.delivery.as_deref().unwrap_or("-");
             self.told.push(format!("{} {} {delivery}", tell.attempt.trigger, note.reason));
         }

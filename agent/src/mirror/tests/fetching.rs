@@ -13,9 +13,10 @@ fn a_first_fetch_brings_the_tip_and_its_files() {
     let mirror = lab.mirror();
     let tip = fetch_main(&mirror);
     assert_eq!(tip.commit, lab.head());
-    assert_eq!(tip.author, "Ada Author <someone@example.org>");
-    assert_eq!(tip.committer, "Carl Committer <someone@example.org>");
-    assert_eq!((tip.subject.as_str(), tip.committed_at.to_string().as_str()), ("first", "2026-01-02T03:04:05Z"));
+    assert_eq!(tip.about.author, "Ada Author <someone@example.org>");
+    assert_eq!(tip.about.committer, "Carl Committer <someone@example.org>");
+    assert!(tip.about.parents.is_empty() && tip.about.signers.is_empty());
+    assert_eq!((tip.about.subject.as_str(), tip.committed_at.to_string().as_str()), ("first", "2026-01-02T03:04:05Z"));
     assert!(mirror.holds(&tip.commit));
     assert_eq!(
         files(&mirror, &tip.commit, ""),
@@ -180,8 +181,8 @@ fn texts_of_a_commit_are_bounded_and_harmless() {
     let lab = Lab::new();
     lab.commit(&format!("\u{1b}[31mred {}\n\nbody", "x".repeat(5000)));
     let tip = fetch_main(&lab.mirror());
-    assert!(tip.subject.len() <= 216 && !tip.subject.contains(char::is_control), "{:?}", tip.subject);
-    assert!(tip.subject.contains("[31mred xxx"), "{:?}", tip.subject);
+    assert!(tip.about.subject.len() <= 216 && !tip.about.subject.contains(char::is_control), "{:?}", tip.about.subject);
+    assert!(tip.about.subject.contains("[31mred xxx"), "{:?}", tip.about.subject);
 }
 
 #[test]
