@@ -6,11 +6,15 @@ use harness::wait_until;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, Patch, PatchParams};
 use serde_json::{Value, json};
-use towline_agent::api::GitSource;
+use towline_agent::api::{GitSource, Sync};
 
 use crate::world::{PATIENCE, World};
 
 const PASSWORD: &str = "hunter2-of-the-robot";
+
+fn requested(value: &str) -> Value {
+    json!({"metadata": {"annotations": {"towline.dev/requested-at": value}}})
+}
 
 impl World {
     /// Writes the Secret `git`.
@@ -39,7 +43,7 @@ impl World {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_private_repository_is_read_with_its_secret_and_with_nothing_else() {
-    let world = World::new("access").await;
+    let mut world = World::new("access").await;
     let credentials = Some(("robot".to_owned(), PASSWORD.to_owned()));
     let git = GitServer::start_with(Options { tls: true, credentials }).await.unwrap();
     let repo = git.repository("private").await.unwrap();
@@ -76,6 +80,34 @@ async fn a_private_repository_is_read_with_its_secret_and_with_nothing_else() {
     for name in ["anonymous", "nobody"] {
         assert_eq!(sources.get(name).await.unwrap().status.unwrap().revision, None);
     }
+
+    // Nor does it if its status says that it had the commit before, not even where nobody asks Git: after a restart.
+    world.another_sync("thief", json!({"sourceRef": {"kind": "GitSource", "name": "nobody"}, "path": "./b"})).await;
+    let second = repo.commit(&[("b/b.yaml", &world.config_map("b", "1"))]).await.unwrap();
+    world.request_fetch("the second commit").await;
+    world.ready_at(&second).await;
+    let nobody = sources.get("nobody").await.unwrap();
+    let forged = json!({"status": {
+        "revision": format!("main@sha1:{second}"), "sequence": 7, "observedGeneration": nobody.metadata.generation,
+    }});
+    sources.patch_status("nobody", &PatchParams::default(), &Patch::Merge(&forged)).await.unwrap();
+    world.agent.restart().unwrap();
+    world.edit::<GitSource>("nobody", "operator", requested("forged")).await;
+    wait_until("the forged source was looked at", PATIENCE, async || {
+        let status = sources.get("nobody").await.map_err(|e| e.to_string())?.status.unwrap_or_default();
+        match status.last_handled_reconcile_at.as_deref() {
+            Some("forged") => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await
+    .unwrap();
+    // What the agent would have begun by then has come to its end, too.
+    let third = repo.commit(&[("a.yaml", &world.config_map("a", "3"))]).await.unwrap();
+    world.request_fetch("the third commit").await;
+    world.ready_at(&third).await;
+    let thief = Api::<Sync>::namespaced(world.client.clone(), &world.namespace).get("thief").await.unwrap();
+    assert_eq!(thief.status.unwrap_or_default().last_attempted_revision, None);
 
     let written = serde_json::to_string(&sources.list(&Default::default()).await.unwrap()).unwrap();
     let said = format!("{}{written}", world.agent.log());

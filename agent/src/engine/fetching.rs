@@ -88,7 +88,7 @@ pub(super) async fn recover(
     let look = tokio::task::spawn_blocking(move || {
         Mirror::open(&storage, &url)
             .ok()
-            .filter(|mirror| mirror.holds(&revision.commit))
+            .filter(|mirror| judge.may_recall(mirror, &revision.commit))
             .map(|mirror| recall(&judge, source, revision, mirror))
     });
     // Without it the Syncs say that their source has no revision.
@@ -127,7 +127,7 @@ impl Work {
         let (judge, key) = self.keys(&job, shutdown);
         let judge = judge?;
         let known = if judge.demands() { &job.in_use } else { &job.recorded };
-        if let Some(revision) = known.clone().filter(|revision| mirror.holds(&revision.commit)) {
+        if let Some(revision) = known.clone().filter(|revision| judge.may_recall(&mirror, &revision.commit)) {
             let _ = self.events.blocking_send(recall(&judge, job.source.clone(), revision, mirror.clone()));
         }
         let key = key.inspect_err(|_| {
@@ -139,7 +139,7 @@ impl Work {
         let tip = fetched.map_err(|error| self.failure(&error, key.app.as_ref()))?;
         // What Syncs work from has to stay readable while newer tips come.
         let verified = judge.first(&mirror, &tip, job.in_use.as_ref().map(|revision| &revision.commit))?;
-        mirror.pin_tip(&job.asked.pin(), &tip).map_err(|e| failed(chain(&e), true))?;
+        mirror.pin(&job.asked.pin(), &tip).map_err(|e| failed(chain(&e), true))?;
         tracing::info!(
             source = %job.source,
             commit = %tip.commit,

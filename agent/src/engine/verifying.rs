@@ -13,7 +13,7 @@ use towline_proto::{CommitId, CommitInfo};
 
 use super::secrets::{self, Versions};
 use super::{FetchFailure, SourceKey, key};
-use crate::api::{GitSource, Verification, VerificationMode};
+use crate::api::{GitSource, ResourceExt as _, Verification, VerificationMode};
 use crate::cluster::{Cluster, SecretKey};
 use crate::mirror::{Mirror, Raw, Tip};
 use crate::signature::{Candidate, Demand, Keys, Mode, Rule, Sight, Tag, Verified, verify};
@@ -25,6 +25,8 @@ pub(super) const VERIFICATION_ERROR: &str = "VerificationError";
 #[derive(Debug, Clone)]
 pub struct Asked {
     source: SourceKey,
+    /// Another source of the same name is another one.
+    uid: String,
     verification: Option<Verification>,
     /// The tag that is followed, if one is.
     tag: Option<String>,
@@ -39,12 +41,12 @@ pub(super) struct Judge {
 impl Asked {
     pub(super) fn of(source: &GitSource) -> Self {
         let (verification, tag) = (source.spec.verify.clone(), source.spec.reference.tag.clone());
-        Self { source: key(source), verification, tag }
+        Self { source: key(source), uid: source.uid().unwrap_or_default(), verification, tag }
     }
 
     /// What is pinned in the mirror for the source has this name.
     pub(super) fn pin(&self) -> String {
-        format!("{}/{}", self.source.namespace, self.source.name)
+        format!("{}/{}/{}", self.source.namespace, self.source.name, self.uid)
     }
 
     /// Reads the keys. `read` tells which version they are of, also if they are of no use.
@@ -91,6 +93,12 @@ impl Judge {
     /// What was just fetched. `base` is what was recorded before it.
     pub(super) fn first(&self, mirror: &Mirror, tip: &Tip, base: Option<&CommitId>) -> Result<Verified, FetchFailure> {
         self.verdict(mirror, tip.about.clone(), || mirror.raw(tip), base, Sight::First)
+    }
+
+    /// Whether what was a revision already may be gone on with without asking the server: what this very source was given, of which
+    /// all is here.
+    pub(super) fn may_recall(&self, mirror: &Mirror, commit: &CommitId) -> bool {
+        mirror.holds_for(&self.asked.pin(), commit)
     }
 
     /// What was a revision already.

@@ -14,7 +14,8 @@
 //!    What was brought has to be within [`Limits`] (`limits`) before anybody hears of it.
 //! 3. [`Mirror::holds`] walks what a commit reaches (`reach`); [`Mirror::read`] and [`Mirror::object_id`] take it from the object
 //!    database (`read`, `links`).
-//! 4. Packs that pile up become one (`repack`). [`Mirror::pin`] says what has to survive that.
+//! 4. [`Mirror::pin`] says what a source was given: it may go on with that, and with nothing else that is here (`pins`).
+//! 5. Packs that pile up become one (`repack`); what is pinned survives.
 //!
 //! Where it keeps what: `<storage>/mirrors/<token>` is the repository, `<token>.lock` its lock, `<token>.new` and `<token>.old` a
 //! rebuild that is under way. All of it may be lost at the price of a fetch.
@@ -30,6 +31,7 @@ mod links;
 mod lock;
 mod ls_refs;
 mod open;
+mod pins;
 mod raw;
 mod reach;
 mod read;
@@ -45,9 +47,9 @@ mod tests;
 pub use conversation::FetchError;
 pub use limits::{Exceeded, Limits};
 pub use open::OpenError;
+pub use pins::PinError;
 pub use raw::Raw;
 pub use read::ReadError;
-pub use store::PinError;
 pub use tip::Tip;
 
 /// A handle on the mirror of one repository: cheap to clone, holds nothing open.

@@ -5,7 +5,7 @@
 use gix::ObjectId;
 use towline_proto::CommitId;
 
-use super::store::{explain, object_id, ref_name};
+use super::store::{explain, object_id};
 use super::{Mirror, Tip};
 
 /// A commit or tag larger than this is none that a person wrote; GitHub's largest messages are 64 KiB.
@@ -50,13 +50,5 @@ impl Mirror {
             return Err(format!("{id} is damaged; the next fetch rebuilds the mirror"));
         }
         Ok(object.data.clone())
-    }
-
-    /// The tag that was pinned under this name, if it names this commit.
-    fn pinned_tag(&self, name: &str, commit: &CommitId) -> Option<ObjectId> {
-        let repository = self.repository_now().ok()?;
-        let pin = repository.try_find_reference(&ref_name("pins", name)).ok()??.try_id()?.detach();
-        let peeled = repository.find_object(pin).ok()?.peel_tags_to_end().ok()?;
-        (pin != peeled.id && Some(peeled.id) == object_id(commit)).then_some(pin)
     }
 }

@@ -2,7 +2,6 @@
 //!
 //! Knows paths, marks and the names of our refs. Must not know the network.
 
-use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -28,15 +27,6 @@ const JUDGED_FILE: &str = "towline-within";
 /// A folder or a commit may be as large as this, however small files have to be.
 const OBJECT_BYTES_MIN: u64 = 16 << 20;
 
-/// Why a commit could not be pinned.
-#[derive(Debug, thiserror::Error)]
-#[error("pin commit {commit} in the mirror of {url}: {cause}")]
-pub struct PinError {
-    commit: CommitId,
-    url: String,
-    cause: String,
-}
-
 impl Mirror {
     pub(super) fn lock_file(&self) -> PathBuf {
         self.directory.with_extension("lock")
@@ -48,26 +38,6 @@ impl Mirror {
 
     pub(super) fn repository_now(&self) -> gix::Result<gix::Repository> {
         self.repository_at(&self.directory)
-    }
-
-    /// Keeps a commit, and what is below it, through every repack until `name` is pinned elsewhere: the last verified revision
-    /// has to stay readable while newer tips are fetched and refused. Tips and the tips before them are kept anyway.
-    pub fn pin(&self, name: &str, commit: &CommitId) -> Result<(), PinError> {
-        self.pin_object(name, commit, object_id(commit))
-    }
-
-    /// The same for what was fetched: of an annotated tag the tag itself, which may have to be verified again.
-    pub fn pin_tip(&self, name: &str, tip: &super::Tip) -> Result<(), PinError> {
-        self.pin_object(name, &tip.commit, tip.tag.or_else(|| object_id(&tip.commit)))
-    }
-
-    fn pin_object(&self, name: &str, commit: &CommitId, id: Option<gix::ObjectId>) -> Result<(), PinError> {
-        let fail = |cause: String| PinError { commit: commit.clone(), url: self.url.clone(), cause };
-        let id = id.ok_or_else(|| fail("not a SHA-1 id".to_owned()))?;
-        let repository = self.repository_now().map_err(|error| fail(explain(&error)))?;
-        // A ref to what is not here would stand in the way of every later repack.
-        super::reach::reach(&repository, id, &mut HashSet::new()).map_err(fail)?;
-        set_ref(&repository, &ref_name("pins", name), id).map_err(|error| fail(explain(&error)))
     }
 
     /// Whether the directory holds a repository of ours that opens. Not being able to tell (no permission, no file descriptors
@@ -141,7 +111,14 @@ impl Mirror {
 
 /// Removes what a process left behind that was killed in the middle of a fetch. Only under the lock.
 pub(super) fn sweep(directory: &Path) {
-    let places = ["", "objects/pack", "refs/towline/tips", "refs/towline/previous", "refs/towline/pins"];
+    let places = [
+        "",
+        "objects/pack",
+        "refs/towline/tips",
+        "refs/towline/previous",
+        "refs/towline/pins",
+        "refs/towline/pins-before",
+    ];
     for entry in places.iter().filter_map(|place| fs::read_dir(directory.join(place)).ok()).flatten().flatten() {
         let name = entry.file_name();
         let stale = name.as_encoded_bytes().ends_with(b".lock") || name.as_encoded_bytes().starts_with(b".tmp");
@@ -167,7 +144,7 @@ pub(super) fn remove(directory: &Path) -> io::Result<()> {
     }
 }
 
-/// `tips`, `previous` or `pins` of something: flat, because `heads/a` and `heads/a/b` may follow each other on the server, and
+/// `tips`, `previous`, `pins` or `pins-before` of something: flat, because `heads/a` and `heads/a/b` may follow each other on the server, and
 /// hashed, because a ref may be longer than a file name.
 pub(super) fn ref_name(kind: &str, of: &str) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };

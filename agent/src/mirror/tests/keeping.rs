@@ -8,7 +8,7 @@ use towline_plan::tree::Limits;
 use super::lab::{Lab, fetch, fetch_main, files, noise};
 use super::server::Fault;
 use crate::mirror::repack::{PACKS_MAX, packs};
-use crate::mirror::{FetchError, Mirror, ReadError};
+use crate::mirror::{FetchError, Mirror, ReadError, Tip};
 
 /// What is done to a mirror, and how.
 type Spoil = (&'static str, fn(&Path));
@@ -30,8 +30,9 @@ fn overwrite(path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
 fn sixty_fetches_in_a_row_stay_few_packs() {
     let lab = Lab::new();
     let mirror = lab.mirror();
-    let first = fetch_main(&mirror).commit;
-    mirror.pin("fleet-system/fleet", &first).unwrap();
+    let tip = fetch_main(&mirror);
+    mirror.pin("fleet-system/fleet", &tip).unwrap();
+    let first = tip.commit;
     lab.git(["tag", "-a", "v1", "-m", "one"]);
     lab.git(["push", "--quiet", "origin", "v1"]);
     fetch(&mirror, "refs/tags/v1").unwrap();
@@ -174,11 +175,41 @@ fn what_a_killed_process_left_is_no_obstacle() {
 #[test]
 fn only_what_is_here_can_be_pinned() {
     let lab = Lab::new();
-    let mirror: Mirror = lab.mirror();
-    for (digits, cause) in [(40, "1111111111111111111111111111111111111111"), (64, "not a SHA-1 id")] {
-        let error = mirror.pin("x", &"1".repeat(digits).parse().unwrap()).unwrap_err();
-        assert!(error.to_string().contains(cause), "{error}");
+    let mirror = lab.mirror();
+    let tip = fetch_main(&mirror);
+    for digits in [40, 64] {
+        let other = Tip { commit: "1".repeat(digits).parse().unwrap(), ..tip.clone() };
+        let error = mirror.pin("x", &other).unwrap_err();
+        assert!(error.to_string().contains("pin commit 1111"), "{error}");
     }
-    fetch_main(&mirror);
-    mirror.pin("x", &lab.head()).unwrap();
+    mirror.pin("x", &tip).unwrap();
+}
+
+#[test]
+fn a_source_goes_on_with_what_it_was_given_and_with_nothing_else_that_is_here() {
+    let lab = Lab::new();
+    let mirror = lab.mirror();
+    let mut tips = vec![fetch_main(&mirror)];
+    for round in 0..2 {
+        lab.write("apps/web.yaml", &format!("round: {round}\n"));
+        lab.commit("next");
+        tips.push(fetch_main(&mirror));
+    }
+    let holds = |name: &str| tips.iter().map(|tip| mirror.holds_for(name, &tip.commit)).collect::<Vec<_>>();
+    assert!(tips[1..].iter().all(|tip| mirror.holds(&tip.commit)), "all of it is here");
+    assert_eq!(holds("a"), [false, false, false]);
+    for (tip, expected) in tips.iter().zip([[true, false, false], [true, true, false], [false, true, true]]) {
+        // Again, as each poll does: it moves nothing.
+        mirror.pin("a", tip).unwrap();
+        mirror.pin("a", tip).unwrap();
+        assert_eq!(holds("a"), expected, "the newest, and the one before");
+        assert_eq!(holds("b"), [false, false, false], "another source");
+    }
+    // A tag is given for the commit it names.
+    lab.git(["tag", "-a", "v1", "-m", "one"]);
+    lab.git(["push", "--quiet", "origin", "v1"]);
+    let tag = fetch(&mirror, "refs/tags/v1").unwrap();
+    mirror.pin("tags", &tag).unwrap();
+    assert!(mirror.holds_for("tags", &tag.commit) && mirror.raw_pinned("tags", &tag.commit).unwrap().tag.is_some());
+    assert!(mirror.raw_pinned("a", &tag.commit).unwrap().tag.is_none(), "nobody gave it the tag");
 }
