@@ -8,7 +8,7 @@ use towline_plan::tree::Limits;
 use super::lab::{Lab, fetch, fetch_main, files, noise};
 use super::server::Fault;
 use crate::mirror::repack::{PACKS_MAX, packs};
-use crate::mirror::{FetchError, Mirror, ReadError, Tip};
+use crate::mirror::{FetchError, ReadError, Tip};
 
 /// What is done to a mirror, and how.
 type Spoil = (&'static str, fn(&Path));
