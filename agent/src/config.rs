@@ -91,6 +91,7 @@ struct RawBootstrap {
 struct RawRef {
     branch: Option<String>,
     tag: Option<String>,
+    semver: Option<String>,
     name: Option<String>,
 }
 
@@ -281,13 +282,13 @@ fn bootstrap(raw: RawBootstrap, mistakes: &mut Mistakes) -> Option<Bootstrap> {
     }
     let reference = match raw.reference {
         None => GitRef::default(),
-        Some(RawRef { branch, tag, name }) => GitRef { branch, tag, name },
+        Some(RawRef { branch, tag, semver, name }) => GitRef { branch, tag, semver, name },
     };
     if raw.secret_ref.as_ref().is_some_and(String::is_empty) {
         mistakes.add("bootstrap.secret_ref", "is empty: name a Secret, or leave it out");
     }
-    if reference.full_name().is_none() {
-        mistakes.add("bootstrap.ref", "needs exactly one of branch, tag and name");
+    if !reference.is_one() {
+        mistakes.add("bootstrap.ref", "needs exactly one of branch, tag, semver and name");
     }
     let minutes = |n: u64| std::time::Duration::from_secs(n * 60).into();
     let name = raw.name.unwrap_or_else(|| "bootstrap".to_owned());

@@ -39,6 +39,7 @@ pub mod policy;
 pub mod redact;
 pub mod schedule;
 pub mod selector;
+pub mod tag_range;
 pub mod tree;
 pub mod wait;
 pub mod watched;

@@ -48,6 +48,7 @@ mod prune;
 mod push;
 mod quiet;
 mod recreate;
+mod refs;
 mod refusals;
 mod replicas;
 mod reports;

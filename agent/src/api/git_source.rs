@@ -92,6 +92,10 @@ pub struct GitRef {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 255))]
     pub tag: Option<String>,
+    /// The newest tag in a range of versions, as in `>=1.2.0 <2.0.0`, `1.x` or `^1.2`. Pre-releases only where the range names one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256))]
+    pub semver: Option<String>,
     /// Any ref by its full name, as in `refs/pull/1/head`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 6, max = 1024))]
@@ -100,23 +104,26 @@ pub struct GitRef {
 
 impl Default for GitRef {
     fn default() -> Self {
-        Self { branch: Some("main".to_owned()), tag: None, name: None }
+        Self { branch: Some("main".to_owned()), tag: None, semver: None, name: None }
     }
 }
 
 impl GitRef {
-    /// The full name of the ref, as in `refs/heads/main`; `None` unless exactly one field is set.
+    /// Whether exactly one field is set.
     #[must_use]
-    pub fn full_name(&self) -> Option<String> {
-        match (&self.branch, &self.tag, &self.name) {
-            (Some(branch), None, None) => Some(format!("refs/heads/{branch}")),
-            (None, Some(tag), None) => Some(format!("refs/tags/{tag}")),
-            (None, None, Some(name)) => Some(name.clone()),
-            _ => None,
-        }
+    pub fn is_one(&self) -> bool {
+        [&self.branch, &self.tag, &self.semver, &self.name].into_iter().flatten().count() == 1
     }
 
-    /// How revisions name it: `main@sha1:…`.
+    /// The full name of the ref, as in `refs/heads/main`; `None` of a range, and unless exactly one field is set.
+    #[must_use]
+    pub fn full_name(&self) -> Option<String> {
+        let branch = self.branch.as_ref().map(|branch| format!("refs/heads/{branch}"));
+        let tag = || self.tag.as_ref().map(|tag| format!("refs/tags/{tag}"));
+        branch.or_else(tag).or_else(|| self.name.clone()).filter(|_| self.is_one())
+    }
+
+    /// How revisions name it: `main@sha1:…`. Those of a range have the name of the tag that was found.
     #[must_use]
     pub fn short_name(&self) -> &str {
         [&self.branch, &self.tag, &self.name].into_iter().flatten().next().map_or("", String::as_str)

@@ -26,14 +26,14 @@ pub(super) fn spread(schema: &mut Schema) {
 
 /// Exactly one way to name a ref.
 pub(super) fn one_ref(schema: &mut Schema) {
-    let rule_text = "[has(self.branch), has(self.tag), has(self.name)].exists_one(set, set)";
-    rule(schema, rule_text, "set exactly one of branch, tag and name");
+    let rule_text = "[has(self.branch), has(self.tag), has(self.semver), has(self.name)].exists_one(set, set)";
+    rule(schema, rule_text, "set exactly one of branch, tag, semver and name");
 }
 
 /// Tags can be verified only where a tag is followed.
 pub(super) fn tags_are_verified(schema: &mut Schema) {
-    let rule_text = "!has(self.verify) || !has(self.verify.mode) || self.verify.mode == 'HEAD' || (has(self.ref) && has(self.ref.tag))";
-    rule(schema, rule_text, "verify.mode Tag and TagAndHEAD need ref.tag");
+    let rule_text = "!has(self.verify) || !has(self.verify.mode) || self.verify.mode == 'HEAD' || (has(self.ref) && (has(self.ref.tag) || has(self.ref.semver)))";
+    rule(schema, rule_text, "verify.mode Tag and TagAndHEAD need ref.tag or ref.semver");
 }
 
 /// A path that stays inside the repository.

@@ -174,7 +174,8 @@ impl Attention {
     fn message(&mut self, subject: &str, payload: &[u8], now: Instant) {
         let request = match Subject::parse(subject) {
             Ok(Subject::Commit { repository, reference }) => {
-                if self.wanted.heard(subject, Sha256::digest(payload).into()).is_some() {
+                let heard = self.wanted.heard(subject, Sha256::digest(payload).into());
+                if heard.is_some_and(|interest| interest.covers(&reference)) {
                     self.news.put(woken(repository, reference, payload));
                 }
                 return;
@@ -201,8 +202,12 @@ impl Attention {
         self.granted(&answered);
         match answer {
             Ok(Some(payload)) if answered.wake => {
-                let Interest { repository, reference } = answered.interest;
+                let Interest { repository, reference, .. } = answered.interest;
                 self.news.put_older(woken(repository.token(), reference, &payload));
+            }
+            Ok(None) if answered.wake => {
+                let (repository, reference) = (answered.interest.repository.token(), answered.interest.reference);
+                self.news.put_older(BusEvent::Woken { repository, reference, event: None, undecodable: None });
             }
             Ok(_) => {}
             Err(error) => self.denied(format!("failed to {}", chain(&error)), now),
@@ -271,6 +276,7 @@ mod tests {
         Interest {
             repository: RepositoryId::parse("github.com/org/fleet").unwrap(),
             reference: RefName::parse("refs/heads/main").unwrap(),
+            below: false,
         }
     }
 

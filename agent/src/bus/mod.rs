@@ -57,11 +57,22 @@ const NEWS_MAX: usize = 1;
 /// Complaints of the publishing task that wait to be told. They repeat themselves.
 const COMPLAINTS_MAX: usize = 16;
 
-/// A ref of a repository whose events somebody waits for.
+/// A ref of a repository whose events somebody waits for, or all below one.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Interest {
     pub repository: RepositoryId,
     pub reference: RefName,
+    /// Not the ref itself but those below it, as all tags are below `refs/tags`.
+    pub below: bool,
+}
+
+impl Interest {
+    /// Whether an event of this ref is waited for.
+    pub fn covers(&self, reference: &RefName) -> bool {
+        let below =
+            || reference.as_str().strip_prefix(self.reference.as_str()).is_some_and(|rest| rest.starts_with('/'));
+        *reference == self.reference || (self.below && below())
+    }
 }
 
 /// What comes from NATS. Where the reader is slow, of each ref, request and condition only the newest is told.

@@ -92,11 +92,12 @@ mod tests {
         Interest {
             repository: RepositoryId::parse("github.com/org/fleet").unwrap(),
             reference: RefName::parse("refs/heads/main").unwrap(),
+            below: false,
         }
     }
 
     fn woken(undecodable: &str) -> BusEvent {
-        let Interest { repository, reference } = interest();
+        let Interest { repository, reference, .. } = interest();
         let undecodable = Some(undecodable.to_owned());
         BusEvent::Woken { repository: repository.token(), reference, event: None, undecodable }
     }

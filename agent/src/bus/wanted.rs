@@ -85,6 +85,8 @@ struct Ref {
     granted: Option<bool>,
     /// Survives a reconnect: a server's restart must not make every agent fetch every repository.
     last_heard: Option<Fingerprint>,
+    /// On a connection before this one, or before messages were lost.
+    was_asked: bool,
 }
 
 #[derive(Default)]
@@ -99,13 +101,15 @@ pub(super) struct Wanted {
 impl Wanted {
     /// Takes the interests of now. Returns those that are given up.
     pub(super) fn replace(&mut self, interests: BTreeSet<Interest>, now: Instant) -> Vec<(String, Interest)> {
-        let mut wanted: BTreeMap<String, Interest> =
-            interests.into_iter().map(|one| (subject::commit(&one.repository, &one.reference), one)).collect();
+        let mut wanted: BTreeMap<String, Interest> = interests.into_iter().map(|one| (listened(&one), one)).collect();
         let gone: Vec<String> = self.by_subject.keys().filter(|known| !wanted.contains_key(*known)).cloned().collect();
         wanted.retain(|subject, _| !self.by_subject.contains_key(subject));
         for (subject, interest) in wanted {
             let stage = Stage::Unsubscribed { from: now };
-            self.by_subject.insert(subject, Ref { interest, stage, failures: 0, granted: None, last_heard: None });
+            self.by_subject.insert(
+                subject,
+                Ref { interest, stage, failures: 0, granted: None, last_heard: None, was_asked: false },
+            );
         }
         gone.into_iter()
             .filter_map(|subject| self.by_subject.remove(&subject).map(|gone| (subject, gone.interest)))
@@ -148,7 +152,7 @@ impl Wanted {
         for (subject, known) in self.by_subject.iter_mut().filter(|(_, known)| is_due(known)).take(room) {
             self.last_ticket += 1;
             known.stage = Stage::Asking { ticket: self.last_ticket };
-            steps.push(Step::Ask { subject: subject.clone(), ticket: self.last_ticket });
+            steps.push(Step::Ask { subject: asked(subject, &known.interest), ticket: self.last_ticket });
         }
         steps
     }
@@ -183,16 +187,17 @@ impl Wanted {
 
     /// A message came. `None`: nobody wants it any more.
     pub(super) fn heard(&mut self, subject: &str, fingerprint: Fingerprint) -> Option<&Interest> {
-        let known = self.by_subject.get_mut(subject)?;
+        let known = self.of(subject)?;
         known.last_heard = Some(fingerprint);
         Some(&known.interest)
     }
 
     /// `None`: the question is out of date.
     pub(super) fn answered(&mut self, subject: &str, ticket: u64, answer: Answer, now: Instant) -> Option<Answered> {
-        let known = self.by_subject.get_mut(subject).filter(|known| known.stage == Stage::Asking { ticket })?;
+        let known = self.of(subject).filter(|known| known.stage == Stage::Asking { ticket })?;
         let (heard, wake) = match answer {
-            Answer::Nothing => (true, false),
+            // Of many refs there is no last event to ask for: what was missed while there was no connection is looked for.
+            Answer::Nothing => (true, known.interest.below && std::mem::replace(&mut known.was_asked, true)),
             Answer::Found(found) => (true, known.last_heard.replace(found) != Some(found)),
             Answer::Failed { heard } => (heard, false),
         };
@@ -207,6 +212,13 @@ impl Wanted {
         Some(Answered { interest: known.interest.clone(), granted, wake })
     }
 
+    /// Who waits for what has this subject.
+    fn of(&mut self, subject: &str) -> Option<&mut Ref> {
+        let all = subject.rsplit_once('.').map(|(repository, _)| format!("{repository}.*")).unwrap_or_default();
+        let subject = if self.by_subject.contains_key(subject) { subject } else { &all };
+        self.by_subject.get_mut(subject)
+    }
+
     /// The server, or the client, refused to subscribe. It is tried again: permissions change.
     pub(super) fn subscription_refused(&mut self, subject: &str, now: Instant) -> Option<Refused> {
         let known = self.by_subject.get_mut(subject)?;
@@ -219,8 +231,24 @@ impl Wanted {
     /// The server refused to let somebody ask. `None`: it was not a question of ours.
     pub(super) fn question_refused(&mut self, refused: &str, now: Instant) -> Option<Answered> {
         let subject = refused.strip_prefix(&subject::direct_get(streams::COMMITS, ""))?;
-        let Stage::Asking { ticket } = self.by_subject.get(subject)?.stage else { return None };
+        let Stage::Asking { ticket } = self.of(subject)?.stage else { return None };
         self.answered(subject, ticket, Answer::Failed { heard: true }, now)
+    }
+}
+
+/// What is subscribed to. There is no subject for a part of a repository's refs.
+fn listened(interest: &Interest) -> String {
+    match interest.below {
+        true => subject::commit_all_refs(&interest.repository),
+        false => subject::commit(&interest.repository, &interest.reference),
+    }
+}
+
+/// Whose last event is asked for. Of many refs none is: that the server answers is what counts.
+fn asked(subject: &str, interest: &Interest) -> String {
+    match interest.below {
+        true => subject::commit(&interest.repository, &interest.reference),
+        false => subject.to_owned(),
     }
 }
 
@@ -238,6 +266,7 @@ mod tests {
         Interest {
             repository: RepositoryId::parse("github.com/org/fleet").unwrap(),
             reference: RefName::parse(&format!("refs/heads/{branch}")).unwrap(),
+            below: false,
         }
     }
 
@@ -352,5 +381,36 @@ mod tests {
         assert_eq!(wanted.replace(interests.clone(), now), [(subject_of("main"), interest("main"))]);
         assert!(wanted.replace(interests, now).is_empty() && wanted.steps(now).is_empty());
         assert!(wanted.heard(&subject_of("main"), [0; 32]).is_none());
+    }
+
+    #[test]
+    fn of_many_refs_all_are_heard_and_what_was_missed_is_looked_for() {
+        let now = Instant::now();
+        let tags = Interest { reference: RefName::parse("refs/tags").unwrap(), below: true, ..interest("main") };
+        let mut wanted = Wanted::default();
+        wanted.replace(BTreeSet::from([tags.clone(), interest("main")]), now);
+        wanted.connected(now);
+        let all = subject::commit_all_refs(&tags.repository);
+        let of = |name: &str| subject::commit(&tags.repository, &RefName::parse(name).unwrap());
+        let steps = wanted.steps(now);
+        assert!(steps.contains(&Step::Subscribe { subject: all.clone() }), "{steps:?}");
+        let ask = |steps: &[Step]| {
+            let asked = |step: &Step| match step {
+                Step::Ask { subject, ticket } if *subject == of("refs/tags") => Some(*ticket),
+                _ => None,
+            };
+            steps.iter().find_map(asked).unwrap()
+        };
+        let answered = wanted.answered(&of("refs/tags"), ask(&steps), Answer::Nothing, now).unwrap();
+        assert_eq!(answered, Answered { interest: tags.clone(), granted: true, wake: false });
+        assert_eq!(wanted.heard(&of("refs/tags/v1"), [1; 32]), Some(&tags));
+        assert_eq!(wanted.heard(&of("refs/heads/main"), [1; 32]), Some(&interest("main")));
+        wanted.disconnected();
+        wanted.connected(now);
+        let ticket = ask(&wanted.steps(now));
+        assert!(wanted.answered(&of("refs/tags"), ticket, Answer::Nothing, now).unwrap().wake);
+        let names = ["refs/tags/v1", "refs/tags", "refs/heads/main", "refs/tagsx/v1"];
+        assert_eq!(names.map(|name| tags.covers(&RefName::parse(name).unwrap())), [true, true, false, false]);
+        assert_eq!(wanted.replace(BTreeSet::new(), now).len(), 2);
     }
 }

@@ -42,7 +42,7 @@ pub enum Event {
     Fetched {
         source: SourceKey,
         number: u64,
-        result: Result<(OpenMirror, Verified), FetchFailure>,
+        result: Result<Brought, FetchFailure>,
     },
     /// The fetch of this number has read these versions of its Secrets.
     SecretsRead {
@@ -93,6 +93,15 @@ impl std::fmt::Debug for OpenMirror {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.0.url())
     }
+}
+
+/// What a fetch brought.
+#[derive(Debug, Clone)]
+pub struct Brought {
+    pub mirror: OpenMirror,
+    pub verified: Verified,
+    /// The tag that was found, where a range of versions is followed.
+    pub tag: Option<String>,
 }
 
 /// Why a fetch brought nothing.

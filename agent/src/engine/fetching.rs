@@ -10,20 +10,18 @@ use tokio::sync::mpsc;
 use towline_daemon::error::chain;
 use towline_daemon::shutdown::Shutdown;
 use towline_plan::schedule::hosts::Answer;
-use towline_proto::RefName;
 
 use super::credentials::{Key, Keyring, Named, REFUSED};
 use super::secrets::Versions;
-use super::source::{Write, status};
+use super::source::{Following, Write, status};
 use super::verifying::{Asked, Judge};
-use super::{Event, FetchFailure, OpenMirror, SourceKey, caught};
+use super::{Brought, Event, FetchFailure, OpenMirror, SourceKey, caught};
 use crate::access::App;
 use crate::api::{GitSource, ResourceExt as _};
 use crate::cluster::Cluster;
 use crate::metrics::Metrics;
 use crate::mirror::{FetchError, Limits, Mirror};
 use crate::pass::{PANICKED, Revision};
-use crate::signature::Verified;
 
 /// How often a status write is repeated because somebody else wrote in between: every time with what they wrote.
 const CONFLICTS_MAX: usize = 5;
@@ -35,7 +33,7 @@ pub struct Job {
     pub url: String,
     /// The Secrets it is fetched with.
     pub named: Named,
-    pub reference: RefName,
+    pub following: Following,
     pub timeout: Duration,
     /// What is demanded of it.
     pub asked: Asked,
@@ -99,7 +97,7 @@ pub(super) async fn recover(
 
 /// Judges what was a revision already.
 fn recall(judge: &Judge, source: SourceKey, revision: Revision, mirror: Mirror) -> Event {
-    match judge.again(&mirror, &revision.commit) {
+    match judge.again(&mirror, &revision) {
         Ok(verified) => Event::Recovered { source, revision, verified, mirror: OpenMirror(mirror) },
         Err(failure) => Event::Refused { source, commit: revision.commit, failure },
     }
@@ -116,12 +114,7 @@ struct Work {
 
 impl Work {
     /// Blocks until done.
-    fn fetch(
-        &self,
-        job: Job,
-        shutdown: &Shutdown,
-        interrupt: &Arc<AtomicBool>,
-    ) -> Result<(OpenMirror, Verified), FetchFailure> {
+    fn fetch(&self, job: Job, shutdown: &Shutdown, interrupt: &Arc<AtomicBool>) -> Result<Brought, FetchFailure> {
         let started = Instant::now();
         let mirror = Mirror::open(&self.storage, &job.url).map_err(|e| failed(chain(&e), true))?.within(self.limits);
         let (judge, key) = self.keys(&job, shutdown);
@@ -133,12 +126,21 @@ impl Work {
         let key = key.inspect_err(|_| {
             self.metrics.fetched(mirror.host(), "authentication", mirror.traffic(), started.elapsed());
         })?;
-        let fetched = mirror.fetch(&job.reference, &key.access, started + job.timeout, interrupt);
+        let deadline = started + job.timeout;
+        let named = match &job.following {
+            Following::Ref(reference) => Ok(reference.clone()),
+            Following::Newest(range) => mirror.newest_tag(range, &key.access, deadline, interrupt),
+        };
+        let fetched = named.and_then(|reference| {
+            mirror.fetch(&reference, &key.access, deadline, interrupt).map(|tip| (tip, reference.short().to_owned()))
+        });
         let outcome = fetched.as_ref().map_or_else(FetchError::word, |_| "succeeded");
         self.metrics.fetched(mirror.host(), outcome, mirror.traffic(), started.elapsed());
-        let tip = fetched.map_err(|error| self.failure(&error, key.app.as_ref()))?;
+        let (tip, name) = fetched.map_err(|error| self.failure(&error, key.app.as_ref()))?;
+        let tag = matches!(job.following, Following::Newest(_)).then_some(name);
         // What Syncs work from has to stay readable while newer tips come.
-        let verified = judge.first(&mirror, &tip, job.in_use.as_ref().map(|revision| &revision.commit))?;
+        let verified =
+            judge.first(&mirror, &tip, tag.as_deref(), job.in_use.as_ref().map(|revision| &revision.commit))?;
         mirror.pin(&job.asked.pin(), &tip).map_err(|e| failed(chain(&e), true))?;
         tracing::info!(
             source = %job.source,
@@ -150,7 +152,7 @@ impl Work {
             elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
             "fetched"
         );
-        Ok((OpenMirror(mirror), verified))
+        Ok(Brought { mirror: OpenMirror(mirror), verified, tag })
     }
 
     /// Within the fetch's time, of which asking for a token may take much.

@@ -7,9 +7,8 @@
 use std::sync::Arc;
 
 use super::members::Role;
-use super::{Engine, FetchFailure, Moment, OpenMirror, SourceKey};
+use super::{Brought, Engine, FetchFailure, Moment, SourceKey};
 use crate::pass::Revision;
-use crate::signature::Verified;
 
 impl Engine {
     /// Takes up what the status names, where it has been fetched; asks for it, where not.
@@ -41,15 +40,10 @@ impl Engine {
         }
     }
 
-    pub(super) fn fetched_to_follow(
-        &mut self,
-        source: &SourceKey,
-        result: Result<(OpenMirror, Verified), FetchFailure>,
-        at: Moment,
-    ) {
+    pub(super) fn fetched_to_follow(&mut self, source: &SourceKey, result: Result<Brought, FetchFailure>, at: Moment) {
         let Some(entry) = self.sources.get_mut(source) else { return };
         match result {
-            Ok((mirror, verified)) => {
+            Ok(Brought { mirror, verified, .. }) => {
                 entry.schedule.fetched(verified.commit(), at.now, at.dice);
                 entry.trouble = None;
                 entry.fetched = Some((mirror, verified));

@@ -19,10 +19,10 @@ impl Engine {
                     tracing::warn!(%reference, problem, "an event could not be read; the ref is looked at all the same");
                 }
                 for entry in self.sources.values_mut() {
-                    let hit = entry.interest.as_ref().is_some_and(|interest| {
-                        interest.repository.token() == repository && interest.reference == reference
+                    let is_its = entry.interest.as_ref().is_some_and(|interest| {
+                        interest.repository.token() == repository && interest.covers(&reference)
                     });
-                    if hit {
+                    if is_its && entry.following.as_ref().is_some_and(|following| following.is_moved_by(&reference)) {
                         entry.woken(event.as_ref(), at);
                     }
                 }

@@ -27,7 +27,7 @@ mod verifying;
 
 pub use credentials::Keyring;
 pub use driver::{Driver, Parts};
-pub use event::{Action, Event, FetchFailure, Moment, OpenMirror};
+pub use event::{Action, Brought, Event, FetchFailure, Moment, OpenMirror};
 pub use members::{Read, ReadSync};
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,7 +1,8 @@
 //! One source within the engine: what is known of it, what it is in the middle of, and what it waits for.
 //!
-//! `looking` fetches it, `held` says that its host may not be asked, `judged` takes back what is not demanded any more, `publish` makes its tip a revision, `wanted` is what its status is to say, `telling` what is told of it besides.
+//! `following` is what it follows, `looking` fetches it, `held` says that its host may not be asked, `judged` takes back what is not demanded any more, `publish` makes its tip a revision, `wanted` is what its status is to say, `telling` what is told of it besides.
 
+mod following;
 mod held;
 mod judged;
 mod looking;
@@ -9,6 +10,7 @@ mod publish;
 mod telling;
 mod wanted;
 
+pub(in crate::engine) use following::Following;
 pub(in crate::engine) use publish::Write;
 pub(in crate::engine) use telling::{Tell, tell};
 pub(in crate::engine) use wanted::status;
@@ -19,7 +21,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use towline_plan::schedule::hosts::{Account, Hosts};
 use towline_plan::schedule::source::{Recorded, SourceSchedule};
-use towline_proto::{CommitEvent, CommitId, RefName, RepositoryId};
+use towline_proto::{CommitEvent, CommitId};
 
 use super::members::Role;
 use super::{Moment, OpenMirror, SourceKey, key};
@@ -40,6 +42,7 @@ pub(super) struct SourceEntry {
     pub schedule: SourceSchedule,
     /// What is wrong with the spec: then nothing is fetched.
     pub invalid: Option<String>,
+    pub following: Option<Following>,
     pub interest: Option<Interest>,
     /// The fetch whose result counts.
     pub fetch: u64,
@@ -105,18 +108,15 @@ impl SourceEntry {
         self.role == Role::Owner && !is_said(&self.object, &self.wanted)
     }
 
-    fn reference(&self) -> Option<RefName> {
-        self.interest.as_ref().map(|interest| interest.reference.clone())
-    }
-
     pub(super) fn woken(&mut self, event: Option<&CommitEvent>, at: Moment) {
         let after = event.and_then(|event| event.after.clone());
+        let tag = event.map(|event| event.reference.short().to_owned());
         if let Some(event) = event {
             // One that names what is known already brought nothing, as the last one of each ref after a start.
             if !after.as_ref().is_some_and(|commit| self.knows(commit)) {
                 self.delivery = Some(event.delivery.clone());
             }
-            let revision = after.as_ref().map(|commit| revision_name(&self.object, commit));
+            let revision = after.as_ref().map(|commit| revision_name(&self.object, commit, tag.as_deref()));
             self.wanted.last_event = Some(LastEvent { revision, at: Time(at.now) });
         }
         if !after.as_ref().is_some_and(|commit| self.knows(commit)) {
@@ -174,8 +174,10 @@ impl SourceEntry {
 /// The commit a status names, if it is of the ref that is followed.
 fn recorded_tip(source: &GitSource) -> Option<CommitId> {
     let name = source.status.as_ref()?.revision.as_ref()?;
-    let (reference, commit) = name.rsplit_once("@sha1:")?;
-    CommitId::parse(commit).ok().filter(|_| reference == source.spec.reference.short_name())
+    let (called, commit) = name.rsplit_once("@sha1:")?;
+    let reference = &source.spec.reference;
+    let is_of_it = Following::of(reference).is_ok_and(|following| following.can_be_called(called, reference));
+    CommitId::parse(commit).ok().filter(|_| is_of_it)
 }
 
 /// One that goes on where the status says that somebody has come to.
@@ -210,13 +212,8 @@ fn interval(source: &GitSource) -> SignedDuration {
 }
 
 /// The repository and ref a source means.
-fn understand(object: &GitSource) -> Result<Interest, String> {
-    let spec = &object.spec;
-    let name = spec.reference.full_name().ok_or("spec.ref needs exactly one of branch, tag and name")?;
-    let reference = RefName::parse(&name).map_err(|e| format!("spec.ref: {}", towline_daemon::error::chain(&e)))?;
-    let repository = match &spec.event_repository {
-        Some(named) => RepositoryId::parse(named).map_err(|e| format!("spec.eventRepository: {e}")),
-        None => RepositoryId::from_url(&spec.url).map_err(|e| format!("spec.url: {e}")),
-    };
-    Ok(Interest { repository: repository?, reference })
+fn understand(object: &GitSource) -> Result<(Following, Interest), String> {
+    let following = Following::of(&object.spec.reference)?;
+    let interest = following.interest(object)?;
+    Ok((following, interest))
 }

@@ -8,6 +8,7 @@ mod judged;
 mod laws;
 mod members;
 mod passes;
+mod ranges;
 mod secrets;
 mod sources;
 mod world;

@@ -16,6 +16,7 @@ use super::{FetchFailure, SourceKey, key};
 use crate::api::{GitSource, ResourceExt as _, Verification, VerificationMode};
 use crate::cluster::{Cluster, SecretKey};
 use crate::mirror::{Mirror, Raw, Tip};
+use crate::pass::Revision;
 use crate::signature::{Candidate, Demand, Keys, Mode, Rule, Sight, Tag, Verified, verify};
 
 /// The reason where there are no keys to verify with, or no bytes to verify.
@@ -30,6 +31,8 @@ pub struct Asked {
     verification: Option<Verification>,
     /// The tag that is followed, if one is.
     tag: Option<String>,
+    /// The newest tag of a range is: which one, a fetch finds.
+    any_tag: bool,
 }
 
 /// The same, with the keys of the moment.
@@ -41,7 +44,8 @@ pub(super) struct Judge {
 impl Asked {
     pub(super) fn of(source: &GitSource) -> Self {
         let (verification, tag) = (source.spec.verify.clone(), source.spec.reference.tag.clone());
-        Self { source: key(source), uid: source.uid().unwrap_or_default(), verification, tag }
+        let any_tag = source.spec.reference.semver.is_some();
+        Self { source: key(source), uid: source.uid().unwrap_or_default(), verification, tag, any_tag }
     }
 
     /// What is pinned in the mirror for the source has this name.
@@ -90,9 +94,15 @@ impl Judge {
         self.demand.is_some()
     }
 
-    /// What was just fetched. `base` is what was recorded before it.
-    pub(super) fn first(&self, mirror: &Mirror, tip: &Tip, base: Option<&CommitId>) -> Result<Verified, FetchFailure> {
-        self.verdict(mirror, tip.about.clone(), || mirror.raw(tip), base, Sight::First)
+    /// What was just fetched, and the tag that was found to name it. `base` is what was recorded before it.
+    pub(super) fn first(
+        &self,
+        mirror: &Mirror,
+        tip: &Tip,
+        found: Option<&str>,
+        base: Option<&CommitId>,
+    ) -> Result<Verified, FetchFailure> {
+        self.verdict(mirror, tip.about.clone(), self.tag(found), || mirror.raw(tip), base, Sight::First)
     }
 
     /// Whether what was a revision already may be gone on with without asking the server: what this very source was given, of which
@@ -102,18 +112,26 @@ impl Judge {
     }
 
     /// What was a revision already.
-    pub(super) fn again(&self, mirror: &Mirror, commit: &CommitId) -> Result<Verified, FetchFailure> {
+    pub(super) fn again(&self, mirror: &Mirror, revision: &Revision) -> Result<Verified, FetchFailure> {
+        let commit = &revision.commit;
+        let found = revision.name.rsplit_once('@').map(|(called, _)| called);
         let pin = self.asked.pin();
         // It is what paths are compared with, so nothing has changed.
         // What is only told decides nothing.
         let about = mirror.about(commit).unwrap_or_else(|_| CommitInfo::of(commit.clone()));
-        self.verdict(mirror, about, || mirror.raw_pinned(&pin, commit), Some(commit), Sight::Again)
+        self.verdict(mirror, about, self.tag(found), || mirror.raw_pinned(&pin, commit), Some(commit), Sight::Again)
+    }
+
+    fn tag(&self, found: Option<&str>) -> Option<String> {
+        let found = found.filter(|_| self.asked.any_tag).map(str::to_owned);
+        self.asked.tag.clone().or(found)
     }
 
     fn verdict(
         &self,
         mirror: &Mirror,
         about: CommitInfo,
+        followed: Option<String>,
         raw: impl Fn() -> Result<Raw, String>,
         base: Option<&CommitId>,
         sight: Sight,
@@ -125,7 +143,7 @@ impl Judge {
         };
         let candidate = Candidate {
             object,
-            tag: self.asked.tag.clone().map(|name| Tag { name, object: tag }),
+            tag: followed.map(|name| Tag { name, object: tag }),
             changed: self.changed(mirror, &about.id, base).map_err(unreadable)?,
             about,
         };

@@ -35,6 +35,8 @@ const LONG_ID: &str = "A hash sized 64 hexadecimal characters is invalid";
 pub enum FetchError {
     #[error("fetch {reference} from {url}: the repository has no such ref")]
     RefNotFound { reference: String, url: String },
+    #[error("fetch the newest tag in {range} from {url}: {}", found(*.versions, .highest.as_deref()))]
+    NoTag { range: String, url: String, versions: usize, highest: Option<String> },
     #[error("fetch {reference} from {url}: it is not a valid ref name")]
     RefInvalid { reference: String, url: String },
     #[error("fetch {reference} from {url}: it does not name a commit")]
@@ -92,6 +94,7 @@ impl FetchError {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::RefNotFound { .. }
+            | Self::NoTag { .. }
             | Self::RefInvalid { .. }
             | Self::NotACommit { .. }
             | Self::Anonymous { .. }
@@ -149,7 +152,9 @@ impl FetchError {
     /// The word of the metrics.
     pub fn word(&self) -> &'static str {
         match self {
-            Self::RefNotFound { .. } | Self::RefInvalid { .. } | Self::NotACommit { .. } => "no_such_ref",
+            Self::RefNotFound { .. } | Self::NoTag { .. } | Self::RefInvalid { .. } | Self::NotACommit { .. } => {
+                "no_such_ref"
+            }
             Self::Anonymous { .. } | Self::Unauthorized { .. } | Self::Forbidden { .. } | Self::PlainHttp { .. } => {
                 "authentication"
             }
@@ -243,12 +248,19 @@ impl<'a> Conversation<'a> {
             Some((_, Some(target), peeled)) => {
                 Ok(Listed { target: target.to_owned(), peeled: peeled.unwrap_or(target).to_owned() })
             }
-            _ if self.wire.received_bytes() < LIST_BYTES_MIN => {
-                let cause = "the server's answer is empty".to_owned();
-                Err(FetchError::Protocol { url: self.mirror.url.clone(), cause })
-            }
-            _ => Err(FetchError::RefNotFound { reference: self.reference.to_string(), url: self.mirror.url.clone() }),
+            _ => self.is_an_answer().and_then(|()| {
+                Err(FetchError::RefNotFound { reference: self.reference.to_string(), url: self.mirror.url.clone() })
+            }),
         }
+    }
+
+    /// Whether what is not in the list is not at the server.
+    pub(super) fn is_an_answer(&self) -> Result<(), FetchError> {
+        if self.wire.received_bytes() >= LIST_BYTES_MIN {
+            return Ok(());
+        }
+        let cause = "the server's answer is empty".to_owned();
+        Err(FetchError::Protocol { url: self.mirror.url.clone(), cause })
     }
 
     /// What an error of gix means. What the wire knows comes first, then whether it was time to stop: all else follows from these.
@@ -290,6 +302,13 @@ fn allowed(pack: bool) -> &'static str {
     match pack {
         true => "; git.received_bytes_max of the agent's configuration allows more",
         false => " in its list of refs",
+    }
+}
+
+fn found(versions: usize, highest: Option<&str>) -> String {
+    match highest {
+        None => "none of its tags is a version".to_owned(),
+        Some(highest) => format!("of {versions} tags that are versions none is in it; the newest is {highest}"),
     }
 }
 

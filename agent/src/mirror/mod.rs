@@ -7,7 +7,7 @@
 //! In the order in which a revision travels:
 //!
 //! 1. [`Mirror::open`] makes sure that a repository is there (`open`, `store`): what is not ours or not whole is rebuilt.
-//! 2. [`Mirror::resolve`] asks for one ref (`ls_refs`), [`Mirror::fetch`] brings its commit and what is below it (`fetch`). Both
+//! 2. [`Mirror::resolve`] asks for one ref (`ls_refs`), [`Mirror::newest_tag`] for the newest of a range (`tags`), [`Mirror::fetch`] brings its commit and what is below it (`fetch`). Both
 //!    hold a conversation (`conversation`) over HTTP (`wire`, `exchange`, `rest`) with an
 //!    [`Access`](crate::access::Access), in which every wait ends at a deadline (`halt`). A
 //!    lock (`lock`) keeps two fetches apart, also between processes.
@@ -38,6 +38,7 @@ mod read;
 mod repack;
 mod rest;
 mod store;
+mod tags;
 mod tip;
 mod wire;
 

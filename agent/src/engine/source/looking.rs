@@ -16,16 +16,16 @@ use crate::engine::credentials::Named;
 use crate::engine::members::Role;
 use crate::engine::resources::is_newer;
 use crate::engine::verifying::Asked;
-use crate::engine::{Action, Engine, FetchFailure, Moment, OpenMirror, SourceKey, fetching, key};
+use crate::engine::{Action, Brought, Engine, FetchFailure, Moment, OpenMirror, SourceKey, fetching, key};
 use crate::pass::Revision;
 use crate::signature::Verified;
 
 impl Engine {
     pub(in crate::engine) fn source_applied(&mut self, object: GitSource, at: Moment) {
         let key = key(&object);
-        let (interest, invalid) = match understand(&object) {
-            Ok(interest) => (Some(interest), None),
-            Err(problem) => (None, Some(problem)),
+        let (following, interest, invalid) = match understand(&object) {
+            Ok((following, interest)) => (Some(following), Some(interest), None),
+            Err(problem) => (None, None, Some(problem)),
         };
         let (interval, suspend) = (interval(&object), object.spec.suspend);
         let requested = object.annotations().get(api::REQUESTED_AT).cloned();
@@ -41,6 +41,7 @@ impl Engine {
                     asked: None,
                     schedule,
                     invalid,
+                    following,
                     interest,
                     fetch: 0,
                     fetched: None,
@@ -77,14 +78,15 @@ impl Engine {
                     entry.schedule = SourceSchedule::new(interval, suspend, None, at.now);
                     entry.schedule.poll(entry.role == Role::Owner, at.now);
                     (entry.fetch, entry.fetched, entry.asked) = (0, None, None);
-                    (entry.wanted.tip, entry.wanted.ready, entry.wanted.verified) = (None, None, None);
+                    (entry.wanted.tip, entry.wanted.tag) = (None, None);
+                    (entry.wanted.ready, entry.wanted.verified) = (None, None);
                     entry.recovering = false;
                     entry.wanted.events = Some(events);
                 }
                 entry.account = account(&key, &object);
                 entry.schedule.spread_over(spread(&object));
                 entry.object = Arc::new(object);
-                (entry.interest, entry.invalid) = (interest, invalid);
+                (entry.following, entry.interest, entry.invalid) = (following, interest, invalid);
                 if changed {
                     entry.schedule.configure(interval, suspend, at.now);
                 }
@@ -131,7 +133,7 @@ impl Engine {
         &mut self,
         source: &SourceKey,
         number: u64,
-        result: Result<(OpenMirror, Verified), FetchFailure>,
+        result: Result<Brought, FetchFailure>,
         at: Moment,
     ) {
         let answer = result.as_ref().map_or_else(|failure| failure.answer, |_| Answer::Answered);
@@ -145,7 +147,7 @@ impl Engine {
         }
         entry.wanted.handled.clone_from(&entry.answering);
         match result {
-            Ok((mirror, verified)) => {
+            Ok(Brought { mirror, verified, tag }) => {
                 entry.say_verified(&verified);
                 let commit = verified.commit().clone();
                 entry.fetched = Some((mirror, verified));
@@ -155,10 +157,11 @@ impl Engine {
                     entry.delivery = None;
                 }
                 if verdict != Tip::Doubt {
-                    entry.wanted.tip = Some(commit.clone());
+                    (entry.wanted.tip, entry.wanted.tag) = (Some(commit.clone()), tag);
                 }
                 if let Some(tip) = &entry.wanted.tip {
-                    let message = format!("stored artifact for revision '{}'", revision_name(&entry.object, tip));
+                    let name = revision_name(&entry.object, tip, entry.wanted.tag.as_deref());
+                    let message = format!("stored artifact for revision '{name}'");
                     entry.wanted.ready =
                         Some(Verdict { status: ConditionStatus::True, reason: "Succeeded".to_owned(), message });
                 }
@@ -175,7 +178,7 @@ impl Engine {
         self.recover_suspended(actions);
         for key in self.due_sources(at.now) {
             let Some(entry) = self.sources.get_mut(&key) else { continue };
-            let Some(reference) = entry.reference() else { continue };
+            let Some(following) = entry.following.clone() else { continue };
             // Those before it may have taken what its host bears.
             if entry.due(&self.hosts).is_none_or(|due| due > at.now) || !entry.schedule.start(at.now) {
                 continue;
@@ -189,7 +192,7 @@ impl Engine {
                 number: entry.fetch,
                 url: entry.object.spec.url.clone(),
                 named: Named::of(&key, &entry.object.spec),
-                reference,
+                following,
                 timeout: entry.object.spec.timeout.into(),
                 asked: Asked::of(&entry.object),
                 recorded: entry.recorded(),
@@ -201,7 +204,7 @@ impl Engine {
 
     fn recover_suspended(&mut self, actions: &mut Vec<Action>) {
         for (key, entry) in self.sources.iter_mut().filter(|(_, entry)| entry.role != Role::None) {
-            if entry.reference().is_some() && entry.object.spec.suspend && !entry.recovering {
+            if entry.following.is_some() && entry.object.spec.suspend && !entry.recovering {
                 entry.recovering = true;
                 actions.extend(entry.in_use().map(|revision| Action::Recover {
                     source: key.clone(),

@@ -51,7 +51,8 @@ impl Engine {
         let Some(entry) = self.sources.get_mut(source).filter(|entry| entry.role == Role::Owner) else { return };
         let (Some(tip), Some(status)) = (&entry.wanted.tip, &entry.object.status) else { return };
         let (Some(name), Some(sequence)) = (&status.revision, status.sequence) else { return };
-        if *name != revision_name(&entry.object, tip) || entry.revision.as_ref().is_some_and(|r| r.sequence == sequence)
+        if *name != revision_name(&entry.object, tip, entry.wanted.tag.as_deref())
+            || entry.revision.as_ref().is_some_and(|r| r.sequence == sequence)
         {
             return;
         }

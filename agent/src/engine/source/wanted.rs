@@ -14,6 +14,8 @@ use crate::api::{self, Conditions, GitSource, GitSourceStatus, LastEvent, Verdic
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Wanted {
     pub tip: Option<CommitId>,
+    /// The tag that was found to name it, where a range is followed.
+    pub tag: Option<String>,
     pub ready: Option<Verdict>,
     pub verified: Option<Verdict>,
     pub events: Option<Verdict>,
@@ -39,7 +41,7 @@ pub(in crate::engine) fn status(object: &GitSource, wanted: &Wanted, now: Timest
     }
     status.conditions = conditions.0;
     if let Some(tip) = &wanted.tip {
-        let name = revision_name(object, tip);
+        let name = revision_name(object, tip, wanted.tag.as_deref());
         if status.revision.as_ref() != Some(&name) {
             status.revision = Some(name);
             // Counted from the time of the first revision: a source that was deleted and created again, or restored
@@ -61,8 +63,11 @@ pub(in crate::engine) fn status(object: &GitSource, wanted: &Wanted, now: Timest
     status
 }
 
-pub(super) fn revision_name(object: &GitSource, tip: &CommitId) -> String {
-    format!("{}@sha1:{tip}", object.spec.reference.short_name())
+/// `tag` is what a range was found to name; of anything else the ref's own name counts.
+pub(super) fn revision_name(object: &GitSource, tip: &CommitId, tag: Option<&str>) -> String {
+    let reference = &object.spec.reference;
+    let tag = tag.filter(|_| reference.semver.is_some());
+    format!("{}@sha1:{tip}", tag.unwrap_or_else(|| reference.short_name()))
 }
 
 /// Whether a source's status says what it is to say.

@@ -7,7 +7,7 @@ use super::world::{World, commit, drift, fetch, interest, key, pass, woken, word
 use crate::api::{self, ConditionStatus, REQUESTED_AT};
 use crate::bus::BusEvent;
 use crate::cluster::{Change, ResourceEvent};
-use crate::engine::{Action, Event, FetchFailure, OpenMirror, fetching};
+use crate::engine::{Action, Brought, Event, FetchFailure, OpenMirror, fetching};
 use crate::pass::{End, Revision};
 use crate::signature::Verified;
 
@@ -53,12 +53,12 @@ async fn an_event_wakes_the_sources_of_its_repository_and_ref_only() {
     world.handle(Event::Fetched {
         source: key("one"),
         number: 1,
-        result: Ok((world.mirror(), Verified::for_test(commit(1)))),
+        result: Ok(Brought { mirror: world.mirror(), verified: Verified::for_test(commit(1)), tag: None }),
     });
     world.handle(Event::Fetched {
         source: key("two"),
         number: 2,
-        result: Ok((world.mirror(), Verified::for_test(commit(1)))),
+        result: Ok(Brought { mirror: world.mirror(), verified: Verified::for_test(commit(1)), tag: None }),
     });
     let (one, two) = (world.answer(write(&actions[2..])), world.answer(write(&actions[3..])));
     let (one, two) = (world.handle(one), world.handle(two));

@@ -13,7 +13,7 @@ use towline_proto::{CommitEvent, CommitId, RefName, RepositoryId};
 use crate::api::{GitSource, Inventory, ResourceExt as _, Sync};
 use crate::bus::{BusEvent, Interest};
 use crate::cluster::{Change, Cluster, Moved, Movement, ResourceEvent, Watches};
-use crate::engine::{Action, Engine, Event, Moment, OpenMirror, fetching, passing, source, standing};
+use crate::engine::{Action, Brought, Engine, Event, Moment, OpenMirror, fetching, passing, source, standing};
 use crate::mirror::Mirror;
 use crate::pass::{Context, End};
 use crate::signature::Verified;
@@ -69,12 +69,12 @@ pub(super) fn commit(n: u64) -> CommitId {
 
 pub(super) fn interest(repository: &str) -> Interest {
     let repository = RepositoryId::parse(&format!("git.example/org/{repository}")).unwrap();
-    Interest { repository, reference: RefName::parse("refs/heads/main").unwrap() }
+    Interest { repository, reference: RefName::parse("refs/heads/main").unwrap(), below: false }
 }
 
 /// A commit event for a repository's main branch.
 pub(super) fn woken(repository: &str, after: u64) -> Event {
-    let Interest { repository, reference } = interest(repository);
+    let Interest { repository, reference, .. } = interest(repository);
     let event = CommitEvent {
         version: CommitEvent::VERSION,
         repository: repository.clone(),
@@ -234,7 +234,7 @@ impl World {
     pub(super) fn fetched(&mut self, actions: &[Action], tip: u64) -> Vec<Action> {
         let job = fetch(actions);
         let (source, number) = (job.source.clone(), job.number);
-        let result = Ok((self.mirror(), Verified::for_test(commit(tip))));
+        let result = Ok(Brought { mirror: self.mirror(), verified: Verified::for_test(commit(tip)), tag: None });
         self.handle(Event::Fetched { source, number, result })
     }
 

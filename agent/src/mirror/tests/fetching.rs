@@ -1,6 +1,8 @@
 //! What a fetch brings.
 
-use super::lab::{Lab, fetch, fetch_main, files, noise, resolve};
+use super::lab::{GENEROUS, Lab, fetch, fetch_main, files, name, never, noise, resolve, within};
+use super::server::Fault;
+use crate::access::Access;
 use crate::mirror::{FetchError, Mirror, OpenError};
 
 fn pair(path: &str, contents: &str) -> (String, String) {
@@ -207,4 +209,30 @@ fn one_repository_has_one_mirror() {
     let tip = fetch_main(&lab.mirror());
     let other = format!("http://{}/Org/Fleet", lab.server.address);
     assert!(Mirror::open(&lab.storage, &other).unwrap().holds(&tip.commit));
+}
+
+#[test]
+fn the_newest_tag_of_a_range_is_found_by_version() {
+    let lab = Lab::new();
+    let mirror = lab.mirror();
+    let newest = |range: &str| {
+        let range = towline_plan::tag_range::TagRange::parse(range).unwrap();
+        mirror.newest_tag(&range, &Access::default(), within(GENEROUS), &never())
+    };
+    let none = newest("1.x").unwrap_err();
+    assert!(matches!(none, FetchError::NoTag { .. }) && !none.is_retryable(), "{none:?}");
+    assert!(none.to_string().ends_with("none of its tags is a version"), "{none}");
+    lab.git(["tag", "v1.9.0"]);
+    lab.git(["tag", "-a", "v1.10.0", "-m", "annotated"]);
+    lab.git(["tag", "v2.0.0-rc.1"]);
+    lab.git(["push", "--quiet", "origin", "--tags"]);
+    assert_eq!(newest("1.x").unwrap(), name("refs/tags/v1.10.0"));
+    assert_eq!(newest(">=1.0.0-0").unwrap(), name("refs/tags/v2.0.0-rc.1"));
+    let none = newest(">=3").unwrap_err().to_string();
+    assert!(none.contains("of 3 tags that are versions none is in it; the newest is v2.0.0-rc.1"), "{none}");
+    assert!(!mirror.holds(&lab.head()), "nothing but names came");
+    lab.server.misbehave(Fault::Silent);
+    let range = towline_plan::tag_range::TagRange::parse("1.x").unwrap();
+    let late = mirror.newest_tag(&range, &Access::default(), within(std::time::Duration::from_secs(1)), &never());
+    assert!(matches!(late, Err(FetchError::DeadlineExceeded { .. })), "{late:?}");
 }
